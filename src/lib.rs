@@ -14,7 +14,10 @@
 //! 0  oci      read_at        the specification as types;  the one reading trait
 //! ```
 
+pub mod blob;
 pub mod codec;
+pub mod oci;
 pub mod read_at;
+pub mod source;
 pub mod tar;
 pub mod tree;

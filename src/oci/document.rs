@@ -1,0 +1,273 @@
+//! The documents of an image: index, manifest, configuration. Parsed leniently, as other readers must be.
+//!
+//! A document that is not a JSON object is an error. Inside one, what is absent or `null` is empty, what is
+//! unknown is passed over, and a bad descriptor is an error of its own that leaves its neighbours alone.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::descriptor::annotations;
+use super::{Descriptor, DescriptorError, Digest, Platform};
+
+/// Why bytes are not the document they should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// Not JSON, or nested too deep.
+    #[error("not JSON: {0}")]
+    Json(String),
+    /// JSON, and not an object.
+    #[error("not a JSON object")]
+    NotAnObject,
+    /// Both an index and a manifest, so that two readers may see two different images (CVE-2021-41190).
+    #[error("has both `manifests` and `layers` or `config`: two readers would see two different images")]
+    Ambiguous,
+    /// A member that must be an array.
+    #[error("`{0}` is not an array")]
+    NotAnArray(&'static str),
+}
+
+/// An image index (image-index.md), or Docker's manifest list.
+#[derive(Clone, Debug, Default)]
+pub struct Index {
+    /// The entries, in the order of the document.
+    pub entries: Vec<IndexEntry>,
+    /// The index's own annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// One entry of an index.
+#[derive(Clone, Debug)]
+pub struct IndexEntry {
+    /// The entry's own bytes.
+    pub raw: Box<str>,
+    /// What they say.
+    pub descriptor: Result<Descriptor, DescriptorError>,
+}
+
+impl Index {
+    /// Parses an index.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        let members = members(bytes)?;
+        if ["layers", "config"].iter().any(|m| present(&members, m)) && present(&members, "manifests") {
+            return Err(DocumentError::Ambiguous);
+        }
+        let entries = match members.get("manifests") {
+            None => Vec::new(),
+            Some(raw) => serde_json::from_str::<Option<Vec<&RawValue>>>(raw.get())
+                .map_err(|_| DocumentError::NotAnArray("manifests"))?
+                .unwrap_or_default(),
+        };
+        Ok(Self {
+            entries: entries.into_iter().map(IndexEntry::of).collect(),
+            annotations: annotations(value(&members, "annotations")?.as_ref()),
+        })
+    }
+}
+
+impl IndexEntry {
+    fn of(raw: &RawValue) -> Self {
+        let descriptor = serde_json::from_str(raw.get())
+            .map_err(|_| DescriptorError::NotAnObject)
+            .and_then(|value| Descriptor::from_json(&value));
+        Self { raw: raw.get().into(), descriptor }
+    }
+}
+
+/// An image manifest (manifest.md), Docker's schema 2 included.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// The configuration.
+    pub config: Option<Result<Descriptor, DescriptorError>>,
+    /// The layers, base first.
+    pub layers: Vec<Result<Descriptor, DescriptorError>>,
+    /// The manifest this one speaks of.
+    pub subject: Option<Descriptor>,
+    /// `artifactType`; empty where absent.
+    pub artifact_type: String,
+    /// The manifest's own annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// Parses a manifest.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        let members = members(bytes)?;
+        if present(&members, "manifests") {
+            return Err(DocumentError::Ambiguous);
+        }
+        let layers = match value(&members, "layers")? {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(layers)) => layers,
+            Some(_) => return Err(DocumentError::NotAnArray("layers")),
+        };
+        let config = value(&members, "config")?.filter(|v| !v.is_null());
+        Ok(Self {
+            config: config.as_ref().map(Descriptor::from_json),
+            layers: layers.iter().map(Descriptor::from_json).collect(),
+            subject: value(&members, "subject")?.and_then(|v| Descriptor::from_json(&v).ok()),
+            artifact_type: text(value(&members, "artifactType")?.as_ref()),
+            annotations: annotations(value(&members, "annotations")?.as_ref()),
+        })
+    }
+}
+
+/// An image configuration (config.md): the members ocifs looks at.
+#[derive(Clone, Debug, Default)]
+pub struct ImageConfig {
+    /// os, architecture, variant.
+    pub platform: Platform,
+    /// `rootfs.type`; empty where absent.
+    pub rootfs_type: String,
+    /// The digests of the uncompressed layers, base first; an error where one is no digest.
+    pub diff_ids: Vec<Result<Digest, String>>,
+    /// What each layer came from.
+    pub history: Vec<History>,
+    /// When the image was made, as written.
+    pub created: String,
+}
+
+/// One entry of a configuration's history.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// When, as written.
+    pub created: String,
+    /// By what command.
+    pub created_by: String,
+    /// A remark.
+    pub comment: String,
+    /// Says that this step made no layer.
+    pub empty_layer: bool,
+}
+
+impl ImageConfig {
+    /// Parses a configuration. Every optional member may be null (config.md, "Properties").
+    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        let value: Value = serde_json::from_slice(bytes).map_err(json_error)?;
+        if !value.is_object() {
+            return Err(DocumentError::NotAnObject);
+        }
+        let array = |v: Option<&Value>| v.and_then(Value::as_array).cloned().unwrap_or_default();
+        let rootfs = value.get("rootfs");
+        let diff_ids = array(rootfs.and_then(|r| r.get("diff_ids")));
+        Ok(Self {
+            platform: Platform::from_json(&value),
+            rootfs_type: text(rootfs.and_then(|r| r.get("type"))),
+            diff_ids: diff_ids
+                .iter()
+                .map(|v| Digest::parse(v.as_str().unwrap_or_default()).map_err(|e| e.to_string()))
+                .collect(),
+            history: array(value.get("history")).iter().map(History::of).collect(),
+            created: text(value.get("created")),
+        })
+    }
+}
+
+impl History {
+    fn of(value: &Value) -> Self {
+        Self {
+            created: text(value.get("created")),
+            created_by: text(value.get("created_by")),
+            comment: text(value.get("comment")),
+            empty_layer: value.get("empty_layer").and_then(Value::as_bool).unwrap_or(false),
+        }
+    }
+}
+
+/// Renders a JSON document for people: sorted keys, two spaces a level, a newline at the end.
+pub fn pretty(bytes: &[u8]) -> Result<String, DocumentError> {
+    // serde_json's map is sorted unless its `preserve_order` feature is on; numbers keep their digits.
+    let value: Value = serde_json::from_slice(bytes).map_err(json_error)?;
+    let mut text = serde_json::to_string_pretty(&value).map_err(json_error)?;
+    text.push('\n');
+    Ok(text)
+}
+
+type Members<'a> = BTreeMap<String, &'a RawValue>;
+
+/// Splits a document into its members. Names are exact, and the last of two equal ones counts (RFC 7493 forbids them).
+fn members(bytes: &[u8]) -> Result<Members<'_>, DocumentError> {
+    serde_json::from_slice(bytes).map_err(|e| match e.classify() {
+        serde_json::error::Category::Data => DocumentError::NotAnObject,
+        _ => json_error(e),
+    })
+}
+
+fn present(members: &Members<'_>, name: &str) -> bool {
+    members.get(name).is_some_and(|raw| raw.get() != "null")
+}
+
+fn value(members: &Members<'_>, name: &str) -> Result<Option<Value>, DocumentError> {
+    members.get(name).map(|raw| serde_json::from_str(raw.get()).map_err(json_error)).transpose()
+}
+
+fn text(value: Option<&Value>) -> String {
+    value.and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+#[allow(clippy::needless_pass_by_value)] // used as a function in map_err
+fn json_error(error: serde_json::Error) -> DocumentError {
+    DocumentError::Json(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const D: &str =
+        r#"{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}"#;
+
+    #[test]
+    fn an_index_survives_what_producers_write() {
+        for (json, entries) in [
+            ("{}".to_owned(), 0),
+            (r#"{"manifests":null}"#.to_owned(), 0),
+            (r#"{"manifests":[]}"#.to_owned(), 0),
+            (format!(r#"{{"schemaVersion":3,"manifests":[{D},7,{{}},{D}]}}"#), 4),
+        ] {
+            let index = Index::parse(json.as_bytes()).unwrap();
+            assert_eq!(index.entries.len(), entries, "{json}");
+        }
+        let index = Index::parse(format!(r#"{{"manifests":[ {D} ,7]}}"#).as_bytes()).unwrap();
+        assert_eq!(&*index.entries[0].raw, D);
+        assert!(index.entries[0].descriptor.is_ok());
+        assert!(index.entries[1].descriptor.is_err());
+    }
+
+    #[test]
+    fn what_is_no_index_is_refused() {
+        for json in
+            ["", "[]", "7", "{", r#"{"manifests":{}}"#, r#"{"manifests":[],"layers":[]}"#, "\u{feff}{}"]
+        {
+            assert!(Index::parse(json.as_bytes()).is_err(), "{json:?}");
+        }
+        let deep = format!(r#"{{"manifests":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        assert!(Index::parse(deep.as_bytes()).unwrap().entries[0].descriptor.is_err());
+    }
+
+    #[test]
+    fn a_manifest_keeps_the_place_of_a_bad_layer() {
+        let json = format!(r#"{{"config":{D},"layers":[{D},{{"digest":"x"}},{D}]}}"#);
+        let manifest = Manifest::parse(json.as_bytes()).unwrap();
+        assert_eq!(manifest.layers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+        assert!(manifest.config.unwrap().is_ok());
+        let empty = Manifest::parse(br#"{"layers":null,"config":null}"#).unwrap();
+        assert!(empty.layers.is_empty() && empty.config.is_none());
+        assert!(Manifest::parse(br#"{"layers":[],"manifests":[]}"#).is_err());
+    }
+
+    #[test]
+    fn a_config_may_be_null_everywhere() {
+        let config = ImageConfig::parse(br#"{"rootfs":null,"history":null,"created":null}"#).unwrap();
+        assert!(config.diff_ids.is_empty() && config.history.is_empty());
+        let config = ImageConfig::parse(br#"{"rootfs":{"type":"layers","diff_ids":["x"]}}"#).unwrap();
+        assert!(config.diff_ids[0].is_err());
+    }
+
+    #[test]
+    fn pretty_sorts_and_keeps_every_digit() {
+        let got = pretty(br#"{"b":1,"a":[12345678901234567890123, 1.50]}"#).unwrap();
+        assert_eq!(got, "{\n  \"a\": [\n    12345678901234567890123,\n    1.50\n  ],\n  \"b\": 1\n}\n");
+    }
+}

@@ -1,0 +1,17 @@
+//! Pure types of the OCI image specification.
+//!
+//! No I/O of any kind: everything here is parsed from bytes somebody else has read.
+
+mod descriptor;
+mod digest;
+mod document;
+mod media_type;
+mod platform;
+mod reference;
+
+pub use descriptor::{Data, Descriptor, DescriptorError};
+pub use digest::{Algorithm, Digest, DigestError, Hasher};
+pub use document::{DocumentError, History, ImageConfig, Index, IndexEntry, Manifest, pretty};
+pub use media_type::{LayerMedia, MediaType};
+pub use platform::{Platform, PlatformError};
+pub use reference::{ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, ANNOTATION_TITLE, image_name};

@@ -1,0 +1,20 @@
+//! Names of images inside a layout: the annotations that carry them.
+
+use std::collections::BTreeMap;
+
+/// containerd's and docker's full name of an image.
+pub const ANNOTATION_CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// The specification's own reference name (annotations.md); often only a tag.
+pub const ANNOTATION_REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The file name of an artifact's layer (annotations.md, as oras uses it).
+pub const ANNOTATION_TITLE: &str = "org.opencontainers.image.title";
+
+/// Returns the name an entry of index.json carries.
+///
+/// containerd's goes first: docker save writes ten images that are all `latest` by their reference name.
+pub fn image_name(annotations: &BTreeMap<String, String>) -> Option<&str> {
+    annotations
+        .get(ANNOTATION_CONTAINERD_NAME)
+        .or_else(|| annotations.get(ANNOTATION_REF_NAME))
+        .map(String::as_str)
+}

@@ -1,0 +1,165 @@
+//! An OCI layout directory (image-layout.md).
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+
+use super::{MAX_INDEX, Source, SourceError};
+use crate::oci::Digest;
+use crate::read_at::ReadAt;
+
+/// Largest `oci-layout` file we read; it holds one short member.
+const MAX_OCI_LAYOUT: u64 = 1 << 20;
+
+/// A layout directory, held open: it stays the same one when it is renamed, and when something is mounted over it.
+pub struct LayoutDir {
+    dir: OwnedFd,
+    path: PathBuf,
+    modified: SystemTime,
+}
+
+impl LayoutDir {
+    /// Opens the directory at `path`, which must have an index.json.
+    pub fn open(path: &Path) -> Result<Self, SourceError> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let dir = nix::fcntl::open(path, flags, Mode::empty()).map_err(io::Error::from)?;
+        let not_a_layout =
+            |what: &str| SourceError::NotALayout { path: path.to_owned(), what: what.to_owned() };
+        let modified = match fstatat(&dir, "index.json", nix::fcntl::AtFlags::empty()) {
+            Ok(stat) if is(&stat, SFlag::S_IFREG) => modified(&stat),
+            Ok(_) => return Err(not_a_layout("not an OCI layout: its index.json is not a regular file")),
+            Err(Errno::ENOENT) => {
+                return Err(not_a_layout("not an OCI layout: there is no index.json in this directory"));
+            }
+            Err(e) => return Err(io::Error::from(e).into()),
+        };
+        Ok(Self { dir, path: path.to_owned(), modified })
+    }
+
+    fn regular(&self, path: &Path) -> Result<(File, u64), SourceError> {
+        // Asked before opening, because opening a device can already do something; and again after, because
+        // somebody may have put another thing there in between. O_NONBLOCK: a FIFO must not hold us up.
+        let stat = fstatat(&self.dir, path, nix::fcntl::AtFlags::empty()).map_err(not_there)?;
+        if !is(&stat, SFlag::S_IFREG) {
+            return Err(SourceError::NotRegular(kind_of(&stat)));
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let file = File::from(openat(&self.dir, path, flags, Mode::empty()).map_err(not_there)?);
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            let kind = meta.file_type();
+            return Err(SourceError::NotRegular(if kind.is_fifo() { "FIFO" } else { "special file" }));
+        }
+        Ok((file, meta.len()))
+    }
+
+    fn document(&self, name: &str, limit: u64) -> Result<Vec<u8>, SourceError> {
+        let (file, size) = self.regular(Path::new(name))?;
+        if size > limit {
+            return Err(SourceError::TooLarge { size, limit });
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size).expect("below a limit of ours"));
+        file.take(limit).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Lists the names in a directory below the layout; one that is absent has none.
+    fn names(&self, path: &str) -> io::Result<Vec<String>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut dir = match Dir::openat(&self.dir, path, flags, Mode::empty()) {
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut names = Vec::new();
+        for entry in dir.iter() {
+            if let Ok(name) = entry?.file_name().to_str() {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+}
+
+impl Source for LayoutDir {
+    fn index(&self) -> Result<Vec<u8>, SourceError> {
+        self.document("index.json", MAX_INDEX)
+    }
+
+    fn oci_layout(&self) -> Result<Vec<u8>, SourceError> {
+        self.document("oci-layout", MAX_OCI_LAYOUT)
+    }
+
+    fn open(&self, digest: &Digest) -> Result<Box<dyn ReadAt>, SourceError> {
+        let (file, _) = self.regular(&blob_path(digest))?;
+        Ok(Box::new(file))
+    }
+
+    fn blobs(&self) -> Result<Vec<(Digest, u64)>, SourceError> {
+        let mut blobs = Vec::new();
+        for algorithm in self.names("blobs")? {
+            for encoded in self.names(&format!("blobs/{algorithm}"))? {
+                // Anything may lie around in there (.DS_Store, temporary files): only digests are blobs.
+                let Ok(digest) = Digest::parse(&format!("{algorithm}:{encoded}")) else { continue };
+                // A FIFO in a blob's place is listed: it is there, and reading it says what is wrong with it.
+                if let Ok(stat) = fstatat(&self.dir, &blob_path(&digest), nix::fcntl::AtFlags::empty()) {
+                    let size = if is(&stat, SFlag::S_IFREG) { stat.st_size } else { 0 };
+                    blobs.push((digest, u64::try_from(size).unwrap_or(0)));
+                }
+            }
+        }
+        Ok(blobs)
+    }
+
+    fn modified(&self) -> SystemTime {
+        self.modified
+    }
+}
+
+impl std::fmt::Debug for LayoutDir {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LayoutDir").field("path", &self.path).finish()
+    }
+}
+
+fn blob_path(digest: &Digest) -> PathBuf {
+    [OsStr::new("blobs"), OsStr::new(digest.algorithm_name()), OsStr::new(digest.encoded())].iter().collect()
+}
+
+fn not_there(errno: Errno) -> SourceError {
+    match errno {
+        Errno::ENOENT | Errno::ENOTDIR => SourceError::Absent,
+        // A dangling chain of links is as good as nothing there, a loop too; ENXIO is a FIFO or device gone.
+        Errno::ELOOP => SourceError::Absent,
+        other => io::Error::from(other).into(),
+    }
+}
+
+fn is(stat: &FileStat, kind: SFlag) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
+}
+
+fn kind_of(stat: &FileStat) -> &'static str {
+    match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFDIR => "directory",
+        SFlag::S_IFIFO => "FIFO",
+        SFlag::S_IFSOCK => "socket",
+        SFlag::S_IFCHR => "character device",
+        SFlag::S_IFBLK => "block device",
+        _ => "special file",
+    }
+}
+
+fn modified(stat: &FileStat) -> SystemTime {
+    let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
+    let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
+    SystemTime::UNIX_EPOCH + std::time::Duration::new(seconds, nanos)
+}
