@@ -15,9 +15,14 @@
 //! ```
 
 pub mod blob;
+pub mod cli;
 pub mod codec;
+pub mod fuse;
+pub mod image;
 pub mod oci;
+pub mod problems;
 pub mod read_at;
 pub mod source;
 pub mod tar;
 pub mod tree;
+pub mod view;

@@ -1,3 +1,7 @@
-//! The command line of ocifs.
+//! Parse, run, print the error chain, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ocifs::cli::run(std::env::args_os())
+}

@@ -1,0 +1,26 @@
+//! Where the log goes.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::Context as _;
+use env_logger::{Builder, Env, Target};
+
+/// Starts logging: to `file`, or to the terminal. `RUST_LOG` goes before `verbose`.
+pub(super) fn start(file: Option<&Path>, verbose: u8) -> anyhow::Result<()> {
+    // fuser's own warnings (an unmounted device) say nothing a user can use.
+    let level = match verbose {
+        0 => "warn,fuser=error",
+        1 => "info,fuser=error",
+        2 => "debug,fuser=warn",
+        _ => "trace",
+    };
+    let mut builder = Builder::from_env(Env::default().default_filter_or(level));
+    if let Some(path) = file {
+        let open = File::options().create(true).append(true).open(path);
+        let file = open.with_context(|| format!("{}: cannot open the log file", path.display()))?;
+        builder.target(Target::Pipe(Box::new(file)));
+    }
+    builder.init();
+    Ok(())
+}

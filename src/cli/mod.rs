@@ -1,0 +1,124 @@
+//! The command line: arguments to plain options, failures to sentences and exit codes.
+
+mod daemon;
+mod log;
+mod mount;
+mod mount_options;
+mod source;
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::oci::Platform;
+
+/// Exit status: the image is bad, or the mount failed.
+const FAILED: u8 = 1;
+/// Exit status: the command line is wrong.
+const USAGE: u8 = 2;
+
+/// Mounts a container image as a read-only tree of verified files.
+#[derive(Parser, Debug)]
+#[command(name = "ocifs", version, about, after_help = AFTER_HELP)]
+struct Args {
+    /// The image: an OCI layout directory, DIR or oci:DIR[:NAME]
+    source: String,
+
+    /// The directory to mount on
+    mountpoint: PathBuf,
+
+    /// Stay in the foreground, log to the terminal
+    #[arg(short, long)]
+    foreground: bool,
+
+    /// Mount options, as in fstab: ro, allow_other, uid=N, image=NAME, platform=OS/ARCH, …
+    #[arg(short = 'o', value_name = "OPT[,OPT…]")]
+    options: Vec<String>,
+
+    /// Show this image at the root: a name, or a digest, which pins it
+    #[arg(long, value_name = "NAME|DIGEST")]
+    image: Option<String>,
+
+    /// Show this platform only
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = Platform::parse)]
+    platform: Option<Platform>,
+
+    /// Let every user look in, by the permissions the files show
+    #[arg(long)]
+    allow_other: bool,
+
+    /// Let root look in as well
+    #[arg(long, conflicts_with = "allow_other")]
+    allow_root: bool,
+
+    /// Show all files as this user's
+    #[arg(long, value_name = "USER", value_parser = mount_options::user)]
+    uid: Option<u32>,
+
+    /// Show all files as this group's
+    #[arg(long, value_name = "GROUP", value_parser = mount_options::group)]
+    gid: Option<u32>,
+
+    /// Append the log to this file
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+
+    /// Log more; twice for debugging (RUST_LOG works too)
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+const AFTER_HELP: &str = "\
+The mount:  platforms/<os-arch>/{manifest.json,config.json,layers/N,pretty/…}   images/<name>/…
+            blobs/<algorithm>/<hex>   .ocifs/problems: what is wrong with the image
+Unmount with `umount MOUNTPOINT`, or `fusermount3 -u MOUNTPOINT` when you are not root.
+
+Exit status: 0 fine, 1 the image is bad or the mount failed, 2 wrong usage.";
+
+/// Runs the command line `args`, program name included.
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.collect();
+    let helper = args.first().is_some_and(|program| is_mount_helper(program));
+    let args = if helper { mount_options::from_mount_helper(&args) } else { Ok((args, false)) };
+    let (args, fake) = match args {
+        Ok(args) => args,
+        Err(e) => return fail(&e, USAGE),
+    };
+    let parsed = match Args::try_parse_from(args) {
+        Ok(parsed) => parsed,
+        Err(e) => {
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let options = match mount::Options::new(parsed) {
+        Ok(options) => options,
+        Err(e) => return fail(&e, USAGE),
+    };
+    match mount::run(&options, fake) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => fail(&e, FAILED),
+    }
+}
+
+/// mount(8) runs `mount.fuse.ocifs` for `mount -t fuse.ocifs` and for fstab.
+fn is_mount_helper(program: &OsStr) -> bool {
+    let name = Path::new(program).file_name().and_then(OsStr::to_str).unwrap_or_default();
+    name.starts_with("mount.")
+}
+
+/// Prints an error with its causes, each once, as one sentence.
+fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+    }
+    eprintln!("ocifs: {text}");
+    ExitCode::from(status)
+}

@@ -1,0 +1,156 @@
+//! `ocifs SOURCE MOUNTPOINT`: source → catalog → view → session.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+
+use super::daemon::{self, Role};
+use super::{Args, log as logging, mount_options, source};
+use crate::blob::BlobStore;
+use crate::fuse::{Access, MountOptions, mount};
+use crate::image::Catalog;
+use crate::oci::{Digest, Platform};
+use crate::problems::Problems;
+use crate::view::{View, ViewOptions};
+
+/// Most names listed in an error.
+const MAX_NAMES: usize = 20;
+
+/// A mount as it was asked for, whichever way the options were given.
+#[derive(Debug)]
+pub(super) struct Options {
+    source: source::Location,
+    shown_source: String,
+    mountpoint: PathBuf,
+    foreground: bool,
+    image: Option<String>,
+    platform: Option<Platform>,
+    access: Access,
+    noexec: bool,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    log_file: Option<PathBuf>,
+    verbose: u8,
+}
+
+impl Options {
+    pub(super) fn new(mut args: Args) -> anyhow::Result<Self> {
+        let mut noexec = false;
+        for list in std::mem::take(&mut args.options) {
+            noexec |= mount_options::read(&list, &mut args)?;
+        }
+        let source = source::parse(&args.source)?;
+        if args.image.is_some() && source.image.is_some() {
+            bail!("the image is named twice: in {} and by --image", args.source);
+        }
+        Ok(Self {
+            image: args.image.or_else(|| source.image.clone()),
+            source,
+            shown_source: args.source,
+            mountpoint: args.mountpoint,
+            foreground: args.foreground,
+            platform: args.platform,
+            access: match (args.allow_other, args.allow_root) {
+                (true, _) => Access::All,
+                (_, true) => Access::OwnerAndRoot,
+                _ => Access::Owner,
+            },
+            noexec,
+            uid: args.uid,
+            gid: args.gid,
+            log_file: args.log_file,
+            verbose: args.verbose,
+        })
+    }
+}
+
+/// Mounts, and serves until the end: in the background unless told otherwise. A rehearsal stops before mounting.
+pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
+    logging::start(options.log_file.as_deref(), options.verbose)?;
+    let source = crate::source::open(&options.source.path)?;
+    let mut catalog = Catalog::read(Arc::new(BlobStore::new(source)), Arc::new(Problems::default()))
+        .with_context(|| options.source.path.display().to_string())?;
+    let image = options.image.as_deref().map(|wanted| choose(&mut catalog, wanted)).transpose()?;
+    if let Some(wanted) = &options.platform {
+        check_platform(&catalog, image, wanted)?;
+    }
+    let entries = catalog.groups().iter().filter(|g| g.same_as.is_none()).count();
+    if image.is_none() && entries > 1 {
+        eprintln!(
+            "ocifs: {entries} different entries in index.json: they are under images/ and artifacts/ \
+             (--image NAME puts one at the root)"
+        );
+    }
+    if rehearsal {
+        return Ok(());
+    }
+    let view = View::new(
+        catalog,
+        ViewOptions {
+            image,
+            platform: options.platform.clone(),
+            owner: (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()),
+            uid: options.uid,
+            gid: options.gid,
+        },
+    );
+    let mounted = mount(
+        view,
+        &MountOptions {
+            source: options.shown_source.clone(),
+            mountpoint: options.mountpoint.clone(),
+            access: options.access,
+            noexec: options.noexec,
+        },
+    )?;
+    if options.foreground {
+        return Ok(mounted.serve(|| {})?);
+    }
+    match daemon::split().context("cannot go to the background")? {
+        Role::Foreground(waiting) => {
+            // The mount belongs to the other process now: nothing of it may be undone here.
+            std::mem::forget(mounted);
+            match waiting.wait() {
+                0 => Ok(()),
+                status => std::process::exit(status),
+            }
+        }
+        Role::Background(starting) => Ok(mounted.serve(|| starting.ready())?),
+    }
+}
+
+/// Finds the image that `wanted` means: a name first, then a digest anywhere below index.json.
+fn choose(catalog: &mut Catalog, wanted: &str) -> anyhow::Result<usize> {
+    if let Some(n) = catalog.find(wanted) {
+        return Ok(n);
+    }
+    if let Ok(digest) = Digest::parse(wanted) {
+        return catalog
+            .pin(&digest)
+            .with_context(|| format!("{wanted}: no manifest or index of this digest in the source"));
+    }
+    let names: Vec<&str> = catalog.groups().iter().filter_map(|g| g.name.as_deref()).collect();
+    let listed = names.iter().take(MAX_NAMES).map(|n| format!("{n:?}")).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => {
+            bail!("image {wanted:?}: no image in this source has a name; leave --image out, or give a digest")
+        }
+        n if n > MAX_NAMES => {
+            bail!("image {wanted:?} is not in this source; there are {listed} and {} more", n - MAX_NAMES)
+        }
+        _ => bail!("image {wanted:?} is not in this source; there is {listed}"),
+    }
+}
+
+/// Says so when nothing would be shown.
+fn check_platform(catalog: &Catalog, image: Option<usize>, wanted: &Platform) -> anyhow::Result<()> {
+    let Some(n) = image.or_else(|| catalog.sole_image()) else { return Ok(()) };
+    let n = catalog.groups()[n].same_as.unwrap_or(n);
+    let Ok(image) = catalog.image(n) else { return Ok(()) };
+    if image.platforms.iter().any(|p| p.platform.matches(wanted)) {
+        return Ok(());
+    }
+    let there: Vec<String> = image.platforms.iter().map(|p| p.platform.normalized().to_string()).collect();
+    bail!("the image has nothing for {wanted}; it has {}", there.join(", "))
+}

@@ -1,0 +1,54 @@
+//! From failures to errno: the only place that decides. docs/semantics.md has the same table.
+
+use fuser::Errno;
+
+use crate::blob::BlobError;
+use crate::image::ImageError;
+use crate::source::SourceError;
+use crate::view::Error;
+
+/// Returns the errno of a failure. No catch-all arm: a new variant does not compile until somebody decides.
+pub(super) fn errno(error: &Error) -> Errno {
+    match error {
+        Error::NoSuchEntry => Errno::ENOENT,
+        Error::NotADirectory => Errno::ENOTDIR,
+        Error::IsADirectory => Errno::EISDIR,
+        Error::NotASymlink => Errno::EINVAL,
+        Error::Stale => Errno::ESTALE,
+        Error::NoXattr => Errno::ENODATA,
+        Error::TooManyTrees => Errno::EFBIG,
+        Error::Blob(e) => blob(e),
+        Error::Image(e) => image(e),
+        Error::Source(e) => source(e),
+        Error::Descriptor(_) => Errno::EIO,
+    }
+}
+
+fn blob(error: &BlobError) -> Errno {
+    match error {
+        BlobError::Absent { .. } => Errno::ENODATA,
+        BlobError::Unverifiable { .. } => Errno::EOPNOTSUPP,
+        BlobError::TooLarge { .. } => Errno::EFBIG,
+        BlobError::Size { .. }
+        | BlobError::Mismatch { .. }
+        | BlobError::Changed { .. }
+        | BlobError::Data { .. }
+        | BlobError::NotRegular { .. }
+        | BlobError::Read { .. } => Errno::EIO,
+    }
+}
+
+fn image(error: &ImageError) -> Errno {
+    match error {
+        ImageError::Blob(e) => blob(e),
+        ImageError::Document { .. } | ImageError::Descriptor(_) | ImageError::NoConfig(_) => Errno::EIO,
+    }
+}
+
+fn source(error: &SourceError) -> Errno {
+    match error {
+        SourceError::Absent | SourceError::NoSuchSource(_) => Errno::ENODATA,
+        SourceError::TooLarge { .. } => Errno::EFBIG,
+        SourceError::NotALayout { .. } | SourceError::NotRegular(_) | SourceError::Io(_) => Errno::EIO,
+    }
+}

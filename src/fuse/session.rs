@@ -1,0 +1,117 @@
+//! One mount from its first request to its end: threads, signals, unmounting.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fuser::{Config, Session, SessionACL};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::Kernel;
+use super::mount::{Mount, MountError, Request, shown};
+use crate::view::View;
+
+/// Most threads that talk to the kernel. What takes longer goes to workers, so a few do.
+const MAX_THREADS: usize = 4;
+
+/// How long open files get to come to their end after a signal.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Who may look into the mount.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Access {
+    /// Who mounted it.
+    #[default]
+    Owner,
+    /// Who mounted it, and root.
+    OwnerAndRoot,
+    /// Everybody, by the permissions the files show.
+    All,
+}
+
+/// How to mount.
+#[derive(Clone, Debug, Default)]
+pub struct MountOptions {
+    /// What mount(8) shows as the source.
+    pub source: String,
+    /// Where.
+    pub mountpoint: PathBuf,
+    /// For whom.
+    pub access: Access,
+    /// Without the right to run programs from it.
+    pub noexec: bool,
+}
+
+/// A mount that answers once [`Mounted::serve`] runs.
+pub struct Mounted {
+    session: Session<Kernel>,
+    mount: Mount,
+}
+
+/// Mounts `view`. The kernel has agreed when this returns; nothing runs yet, so the process may still become a daemon.
+pub fn mount(view: View, options: &MountOptions) -> Result<Mounted, MountError> {
+    let request = Request {
+        source: &options.source,
+        mountpoint: &options.mountpoint,
+        allow_other: options.access != Access::Owner,
+        noexec: options.noexec,
+    };
+    let (mount, fd) = Mount::new(&request)?;
+    let mut config = Config::default();
+    config.acl = match options.access {
+        Access::Owner => SessionACL::Owner,
+        Access::OwnerAndRoot => SessionACL::RootAndOwner,
+        Access::All => SessionACL::All,
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    config.n_threads = Some(cores.clamp(2, MAX_THREADS));
+    // A queue for each thread needs the device opened again, which an odd set-up may forbid.
+    config.clone_fd = std::fs::File::options().read(true).write(true).open("/dev/fuse").is_ok();
+    let acl = config.acl;
+    match Session::from_fd(Kernel::new(view), fd, acl, config) {
+        Ok(session) => Ok(Mounted { session, mount }),
+        Err(e) => {
+            let _ = mount.unmount(true);
+            Err(MountError::Handshake(e))
+        }
+    }
+}
+
+impl Mounted {
+    /// Answers requests until the mount ends: by an outside `umount`, or by SIGTERM or SIGINT, which unmount it.
+    ///
+    /// Calls `ready` when nothing can go wrong any more that belongs on a terminal.
+    pub fn serve(self, ready: impl FnOnce()) -> Result<(), MountError> {
+        let Self { session, mount } = self;
+        let signals = match Signals::new([SIGTERM, SIGINT]) {
+            Ok(signals) => signals,
+            Err(e) => {
+                let _ = mount.unmount(true);
+                return Err(e.into());
+            }
+        };
+        let of_signals = mount.clone();
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || end_on_signal(signals, &of_signals))
+            .inspect_err(|_| drop(mount.unmount(true)))?;
+        ready();
+        session.run()?;
+        Ok(())
+    }
+}
+
+fn end_on_signal(mut signals: Signals, mount: &Mount) {
+    for signal in signals.forever() {
+        log::info!("signal {signal}: unmounting");
+        if let Err(busy) = mount.unmount(false) {
+            log::info!("{busy}; detaching the mount instead");
+            if let Err(e) = mount.unmount(true) {
+                log::error!("cannot unmount {}: {e}", shown(mount.path()));
+            }
+        }
+        // Readers that hang on get this long; then the connection ends with the process, and they get ENOTCONN.
+        std::thread::sleep(GRACE);
+        std::process::exit(0);
+    }
+}

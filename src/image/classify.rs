@@ -1,0 +1,113 @@
+//! Image or artifact: told by the descriptor where it can be, by the manifest where it must be.
+
+use super::{Catalog, Entry, Group};
+use crate::oci::{Descriptor, Manifest, MediaType};
+
+/// Marks BuildKit's attestation manifests.
+const ANNOTATION_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+
+/// What an entry of an index leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// Something with platforms and layers.
+    Image,
+    /// A manifest that is no image: chart, signature, SBOM, policy; or something we know nothing of.
+    Artifact,
+    /// BuildKit's statements about the image beside it.
+    Attestation,
+}
+
+/// Says what a group is: an image where any of its entries is one, or cannot be told from one.
+pub(super) fn group(catalog: &Catalog, group: &Group) -> Class {
+    let mut class = None;
+    for e in &group.entries {
+        match entry(catalog, e) {
+            Class::Image => return Class::Image,
+            other => class = class.or(Some(other)),
+        }
+    }
+    class.unwrap_or(Class::Artifact)
+}
+
+/// Says what an entry is, reading its document where the descriptor does not tell.
+pub(super) fn entry(catalog: &Catalog, entry: &Entry) -> Class {
+    let d = &entry.descriptor;
+    if let Some(class) = by_descriptor(d) {
+        return class;
+    }
+    match d.kind() {
+        MediaType::Index => index(catalog, d),
+        MediaType::Manifest => manifest(catalog, d),
+        // Some producers leave the type out; the document tells. A type we do not know is not an error (rule 16).
+        MediaType::Other if d.media_type.is_empty() => match catalog.index(d) {
+            Ok(found) if !found.entries.is_empty() => index(catalog, d),
+            _ => manifest(catalog, d),
+        },
+        _ => Class::Artifact,
+    }
+}
+
+fn by_descriptor(d: &Descriptor) -> Option<Class> {
+    if d.annotations.contains_key(ANNOTATION_REFERENCE_TYPE) {
+        return Some(Class::Attestation);
+    }
+    if !d.artifact_type.is_empty() && MediaType::of(&d.artifact_type) != MediaType::Config {
+        return Some(Class::Artifact);
+    }
+    let platform = d.platform.as_ref()?;
+    match d.kind() {
+        MediaType::Manifest if platform.is_unknown() => Some(Class::Artifact),
+        MediaType::Manifest if platform.is_stated() => Some(Class::Image),
+        _ => None,
+    }
+}
+
+/// An index is an image unless all it lists is something else (the fallback tag of referrers, a list of charts).
+fn index(catalog: &Catalog, d: &Descriptor) -> Class {
+    let Ok(index) = catalog.index(d) else { return Class::Image };
+    let mut descriptors = index.entries.iter().filter_map(|e| e.descriptor.as_ref().ok()).peekable();
+    if descriptors.peek().is_none() {
+        return Class::Image;
+    }
+    let may_be_image = |d: &Descriptor| match by_descriptor(d) {
+        Some(class) => class == Class::Image,
+        None => match d.kind() {
+            MediaType::Manifest => manifest(catalog, d) == Class::Image,
+            MediaType::Index => true,
+            _ => false,
+        },
+    };
+    match descriptors.any(may_be_image) {
+        true => Class::Image,
+        false => Class::Artifact,
+    }
+}
+
+fn manifest(catalog: &Catalog, d: &Descriptor) -> Class {
+    match catalog.manifest(d) {
+        // Missing or damaged: shown where people look for it, with its failure.
+        Err(_) => Class::Image,
+        Ok(manifest) => by_manifest(catalog, d, &manifest),
+    }
+}
+
+/// The image-config type alone does not make an image: cosign's signatures have it too.
+fn by_manifest(catalog: &Catalog, d: &Descriptor, manifest: &Manifest) -> Class {
+    if !manifest.artifact_type.is_empty() && MediaType::of(&manifest.artifact_type) != MediaType::Config {
+        return Class::Artifact;
+    }
+    let has_tree = manifest.layers.iter().flatten().any(|l| matches!(l.kind(), MediaType::Layer(_)));
+    match manifest.config.as_ref().map(|c| c.as_ref().map(|c| (c.kind(), c.media_type.is_empty()))) {
+        Some(Ok((MediaType::Config, _) | (_, true))) => {}
+        Some(Ok(_)) => return Class::Artifact,
+        None | Some(Err(_)) => return if has_tree { Class::Image } else { Class::Artifact },
+    }
+    if has_tree || manifest.layers.is_empty() {
+        // The attestations of older BuildKits have an image configuration, of no platform, and JSON layers.
+        return Class::Image;
+    }
+    match catalog.config(d, manifest) {
+        Ok(config) if config.platform.is_stated() => Class::Image,
+        _ => Class::Artifact,
+    }
+}

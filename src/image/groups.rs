@@ -1,0 +1,77 @@
+//! Entries of index.json that are one image together.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::Entry;
+use crate::oci::{MediaType, image_name};
+
+/// Entries of index.json that belong together: of one name, or unnamed manifests of different platforms.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// The name, as the annotations have it. May be anything, even empty.
+    pub name: Option<String>,
+    /// The entries, at least one, no digest twice, in the order of index.json.
+    pub entries: Vec<Arc<Entry>>,
+    /// The first group with exactly the same entries: this one is a further name of it.
+    pub same_as: Option<usize>,
+}
+
+/// Groups the entries of index.json, in the order in which each group's first one stands there.
+pub(super) fn group(entries: Vec<Arc<Entry>>) -> Vec<Group> {
+    let together = unnamed_are_one_image(&entries);
+    let mut groups: Vec<Group> = Vec::new();
+    let mut by_name: HashMap<String, usize> = HashMap::new();
+    let mut unnamed: Option<usize> = None;
+    for entry in entries {
+        let name = image_name(&entry.descriptor.annotations).map(str::to_owned);
+        let place = match &name {
+            Some(name) => by_name.get(name).copied(),
+            None if together && is_manifest(&entry) => unnamed,
+            None => None,
+        };
+        match place {
+            Some(n) if groups[n].entries.iter().all(|e| e.descriptor.digest != entry.descriptor.digest) => {
+                groups[n].entries.push(entry);
+            }
+            Some(_) => {}
+            None => {
+                match &name {
+                    Some(name) => drop(by_name.insert(name.clone(), groups.len())),
+                    None if together && is_manifest(&entry) => unnamed = Some(groups.len()),
+                    None => {}
+                }
+                groups.push(Group { name, entries: vec![entry], same_as: None });
+            }
+        }
+    }
+    mark_further_names(&mut groups);
+    groups
+}
+
+/// Unnamed manifests side by side are one image when their stated platforms all differ (skopeo#2463). Two of one
+/// platform, or one that states none, are images of their own: an older one whose name was taken away.
+fn unnamed_are_one_image(entries: &[Arc<Entry>]) -> bool {
+    let mut seen = HashSet::new();
+    entries.iter().filter(|e| image_name(&e.descriptor.annotations).is_none() && is_manifest(e)).all(|e| {
+        let platform = e.descriptor.platform.as_ref().filter(|p| p.is_stated());
+        platform.is_some_and(|p| seen.insert((p.normalized().to_string(), p.os_version.clone())))
+    })
+}
+
+/// A manifest that may be a platform's: BuildKit's attestations stand beside and do not count.
+fn is_manifest(entry: &Entry) -> bool {
+    let d = &entry.descriptor;
+    d.kind() == MediaType::Manifest && !d.platform.as_ref().is_some_and(|p| p.is_unknown())
+}
+
+fn mark_further_names(groups: &mut [Group]) {
+    let mut first: HashMap<Vec<crate::oci::Digest>, usize> = HashMap::new();
+    for (n, group) in groups.iter_mut().enumerate() {
+        let key = group.entries.iter().map(|e| e.descriptor.digest.clone()).collect();
+        match first.get(&key) {
+            Some(&of) => group.same_as = Some(of),
+            None => drop(first.insert(key, n)),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The graph of documents: which images, platforms and artifacts a source holds. Never opens a layer.
+//!
+//! Only index.json is read to make a [`Catalog`]; everything below it is read when somebody asks, and kept.
+
+mod classify;
+mod groups;
+mod walk;
+
+use std::sync::{Arc, OnceLock};
+
+use crate::blob::{BlobError, BlobStore};
+use crate::oci::{Descriptor, DescriptorError, DocumentError, ImageConfig, Index, Manifest};
+use crate::problems::{Problem, Problems};
+use crate::source::SourceError;
+
+pub use classify::Class;
+pub use groups::Group;
+pub use walk::{Image, PlatformImage};
+
+/// Why a document cannot be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ImageError {
+    /// Its bytes cannot.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// Its bytes are not what they should be.
+    #[error("{digest}: {cause}")]
+    Document {
+        /// The document.
+        digest: crate::oci::Digest,
+        /// What is wrong with it.
+        cause: DocumentError,
+    },
+    /// A descriptor that says nothing usable.
+    #[error(transparent)]
+    Descriptor(#[from] DescriptorError),
+    /// The manifest has no configuration.
+    #[error("{0}: the manifest has no `config`")]
+    NoConfig(crate::oci::Digest),
+}
+
+/// Why a source has no catalog.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// Its index.json cannot be read.
+    #[error("index.json: {0}")]
+    Source(#[from] SourceError),
+    /// Its index.json is not one.
+    #[error("index.json: {0}")]
+    Document(#[from] DocumentError),
+}
+
+/// One entry of an index: the descriptor, and its bytes as they stand there.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The entry's own bytes.
+    pub raw: Box<str>,
+    /// What they say.
+    pub descriptor: Descriptor,
+}
+
+/// Every image reachable from index.json. The index is read once; the rest when asked for, once.
+pub struct Catalog {
+    store: Arc<BlobStore>,
+    problems: Arc<Problems>,
+    groups: Vec<Group>,
+    classes: Vec<OnceLock<Class>>,
+    images: Vec<OnceLock<Result<Arc<Image>, ImageError>>>,
+}
+
+impl Catalog {
+    /// Reads index.json, and nothing else.
+    pub fn read(store: Arc<BlobStore>, problems: Arc<Problems>) -> Result<Self, CatalogError> {
+        let index = Index::parse(&store.index()?)?;
+        let mut entries = Vec::with_capacity(index.entries.len());
+        for (n, entry) in index.entries.into_iter().enumerate() {
+            match entry.descriptor {
+                Ok(descriptor) => entries.push(Arc::new(Entry { raw: entry.raw, descriptor })),
+                Err(e) => problems.add(&Problem::new(format!("index.json: manifests[{n}]"), e)),
+            }
+        }
+        let groups = groups::group(entries);
+        let classes = groups.iter().map(|_| OnceLock::new()).collect();
+        let images = groups.iter().map(|_| OnceLock::new()).collect();
+        Ok(Self { store, problems, groups, classes, images })
+    }
+
+    /// Returns the store the catalog reads from.
+    pub fn store(&self) -> &Arc<BlobStore> {
+        &self.store
+    }
+
+    /// Returns where problems are collected.
+    pub fn problems(&self) -> &Arc<Problems> {
+        &self.problems
+    }
+
+    /// Returns the named groups of index.json, in its order. A group is an image or an artifact: see [`Catalog::class`].
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// Says what group `n` is; reads a document or two where its descriptors do not tell.
+    pub fn class(&self, n: usize) -> Class {
+        *self.classes[n].get_or_init(|| classify::group(self, &self.groups[n]))
+    }
+
+    /// Returns the image of group `n`: its platforms, with nested indexes walked.
+    pub fn image(&self, n: usize) -> Result<Arc<Image>, ImageError> {
+        let read = || walk::expand(self, &self.groups[n]).map(Arc::new);
+        // A failure is kept as well: the tree does not change while it is mounted.
+        self.images[n].get_or_init(read).clone()
+    }
+
+    /// Returns the only image's number, where there is exactly one; reads documents until a second one is met.
+    pub fn sole_image(&self) -> Option<usize> {
+        let own = |n: &usize| self.groups[*n].same_as.is_none() && self.class(*n) == Class::Image;
+        let mut images = (0..self.groups.len()).filter(own);
+        match (images.next(), images.next()) {
+            (Some(only), None) => Some(only),
+            _ => None,
+        }
+    }
+
+    /// Finds the group that a user means by `wanted`: a name, or the digest of an entry of index.json.
+    pub fn find(&self, wanted: &str) -> Option<usize> {
+        let named = |g: &Group| g.name.as_deref() == Some(wanted);
+        let digest = |g: &Group| g.entries.iter().any(|e| e.descriptor.digest.as_str() == wanted);
+        self.groups.iter().position(named).or_else(|| self.groups.iter().position(digest))
+    }
+
+    /// Narrows the catalog to the one manifest or index with `digest`, found anywhere below index.json.
+    ///
+    /// Returns the number of the group that holds it alone, or nothing where no entry has this digest.
+    pub fn pin(&mut self, digest: &crate::oci::Digest) -> Option<usize> {
+        let whole = |g: &Group| g.entries.len() == 1 && g.entries[0].descriptor.digest == *digest;
+        if let Some(n) = self.groups.iter().position(whole) {
+            return Some(self.groups[n].same_as.unwrap_or(n));
+        }
+        let entry = walk::find(self, digest)?;
+        self.groups.push(Group { name: None, entries: vec![entry], same_as: None });
+        self.classes.push(OnceLock::new());
+        self.images.push(OnceLock::new());
+        Some(self.groups.len() - 1)
+    }
+
+    /// Reads and parses an index.
+    pub fn index(&self, descriptor: &Descriptor) -> Result<Index, ImageError> {
+        self.parsed(descriptor, Index::parse)
+    }
+
+    /// Reads and parses a manifest.
+    pub fn manifest(&self, descriptor: &Descriptor) -> Result<Manifest, ImageError> {
+        self.parsed(descriptor, Manifest::parse)
+    }
+
+    /// Reads and parses the configuration of a manifest.
+    pub fn config(&self, of: &Descriptor, manifest: &Manifest) -> Result<ImageConfig, ImageError> {
+        match &manifest.config {
+            None => Err(ImageError::NoConfig(of.digest.clone())),
+            Some(Err(e)) => Err(e.clone().into()),
+            Some(Ok(descriptor)) => self.parsed(descriptor, ImageConfig::parse),
+        }
+    }
+
+    fn parsed<T>(
+        &self,
+        descriptor: &Descriptor,
+        parse: impl FnOnce(&[u8]) -> Result<T, DocumentError>,
+    ) -> Result<T, ImageError> {
+        let bytes = self.store.document(descriptor)?;
+        parse(&bytes).map_err(|cause| ImageError::Document { digest: descriptor.digest.clone(), cause })
+    }
+}
+
+#[cfg(test)]
+mod tests;

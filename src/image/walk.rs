@@ -1,0 +1,158 @@
+//! From entries of index.json to platforms: nested indexes, within limits.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::{Catalog, Class, Entry, Group, ImageError, classify};
+use crate::oci::{Descriptor, Digest, MediaType, Platform};
+use crate::problems::Problem;
+
+/// Deepest nesting of indexes followed. Real ones nest once; loops cannot be (a digest cannot contain itself), but
+/// a chain of any length can.
+const MAX_DEPTH: usize = 8;
+
+/// Most entries of one image looked at. The largest official images have some thirty.
+const MAX_ENTRIES: usize = 10_000;
+
+/// An image: its platforms, and what else its indexes list.
+#[derive(Debug, Default)]
+pub struct Image {
+    /// The nested index the image is, where it is one.
+    pub index: Option<Arc<Entry>>,
+    /// One for each platform, in the order of the indexes.
+    pub platforms: Vec<PlatformImage>,
+    /// Manifests in there that are no images.
+    pub artifacts: Vec<Arc<Entry>>,
+    /// Statements about the platforms.
+    pub attestations: Vec<Arc<Entry>>,
+}
+
+/// One platform of an image.
+#[derive(Clone, Debug)]
+pub struct PlatformImage {
+    /// The entry that led here.
+    pub entry: Arc<Entry>,
+    /// The platform: the entry's, else the configuration's; empty where neither states one.
+    pub platform: Platform,
+}
+
+/// Walks a group's entries. Fails where the one index the group is cannot be read.
+pub(super) fn expand(catalog: &Catalog, group: &Group) -> Result<Image, ImageError> {
+    let mut walk = Walk { catalog, image: Image::default(), indexes: HashSet::new(), seen: 0 };
+    for entry in &group.entries {
+        let alone = group.entries.len() == 1;
+        match walk.visit(entry, 0) {
+            Err(e) if alone => return Err(e),
+            Err(e) => walk.report(&entry.descriptor, &e),
+            Ok(()) => {}
+        }
+        if alone && walk.indexes.contains(&entry.descriptor.digest) {
+            walk.image.index = Some(entry.clone());
+        }
+    }
+    Ok(walk.image)
+}
+
+struct Walk<'a> {
+    catalog: &'a Catalog,
+    image: Image,
+    indexes: HashSet<Digest>,
+    seen: usize,
+}
+
+impl Walk<'_> {
+    fn visit(&mut self, entry: &Arc<Entry>, depth: usize) -> Result<(), ImageError> {
+        self.seen += 1;
+        if self.seen > MAX_ENTRIES {
+            if self.seen == MAX_ENTRIES + 1 {
+                self.report(
+                    &entry.descriptor,
+                    &format!("more than {MAX_ENTRIES} entries in one image: the rest is left out"),
+                );
+            }
+            return Ok(());
+        }
+        let d = &entry.descriptor;
+        match d.kind() {
+            MediaType::Index => return self.nested(d, depth),
+            MediaType::Other if d.media_type.is_empty() => {
+                if self.catalog.index(d).is_ok_and(|index| !index.entries.is_empty()) {
+                    return self.nested(d, depth);
+                }
+            }
+            _ => {}
+        }
+        match classify::entry(self.catalog, entry) {
+            Class::Image => self.platform(entry),
+            Class::Artifact => self.image.artifacts.push(entry.clone()),
+            Class::Attestation => self.image.attestations.push(entry.clone()),
+        }
+        Ok(())
+    }
+
+    fn nested(&mut self, d: &Descriptor, depth: usize) -> Result<(), ImageError> {
+        if depth == MAX_DEPTH {
+            self.report(d, &format!("indexes nest deeper than {MAX_DEPTH}: not followed"));
+            return Ok(());
+        }
+        if !self.indexes.insert(d.digest.clone()) {
+            return Ok(());
+        }
+        let index = self.catalog.index(d)?;
+        for (n, entry) in index.entries.into_iter().enumerate() {
+            match entry.descriptor {
+                Err(e) => self.report(d, &format!("manifests[{n}]: {e}")),
+                Ok(descriptor) => {
+                    let entry = Arc::new(Entry { raw: entry.raw, descriptor });
+                    if let Err(e) = self.visit(&entry, depth + 1) {
+                        self.report(&entry.descriptor, &e);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn platform(&mut self, entry: &Arc<Entry>) {
+        let stated = entry.descriptor.platform.clone().filter(Platform::is_stated);
+        let platform = stated.unwrap_or_else(|| self.platform_of_config(&entry.descriptor));
+        self.image.platforms.push(PlatformImage { entry: entry.clone(), platform });
+    }
+
+    fn platform_of_config(&self, d: &Descriptor) -> Platform {
+        let config = self.catalog.manifest(d).and_then(|manifest| self.catalog.config(d, &manifest));
+        config.map(|config| config.platform).unwrap_or_default()
+    }
+
+    fn report(&self, d: &Descriptor, what: &dyn std::fmt::Display) {
+        let path = format!("blobs/{}/{}", d.digest.algorithm_name(), d.digest.encoded());
+        self.catalog.problems.add(&Problem::new(path, what));
+    }
+}
+
+/// Finds the entry with `digest` in the indexes below index.json.
+pub(super) fn find(catalog: &Catalog, digest: &Digest) -> Option<Arc<Entry>> {
+    let mut indexes = HashSet::new();
+    let mut queue: Vec<(Arc<Entry>, usize)> = Vec::new();
+    for group in &catalog.groups {
+        queue.extend(group.entries.iter().map(|e| (e.clone(), 0)));
+    }
+    queue.reverse();
+    while let Some((entry, depth)) = queue.pop() {
+        let d = &entry.descriptor;
+        if d.digest == *digest {
+            return Some(entry);
+        }
+        let nests = d.kind() == MediaType::Index || d.media_type.is_empty();
+        if !nests || depth == MAX_DEPTH || !indexes.insert(d.digest.clone()) {
+            continue;
+        }
+        let Ok(index) = catalog.index(d) else { continue };
+        for entry in index.entries.into_iter().rev() {
+            if let Ok(descriptor) = entry.descriptor {
+                queue.push((Arc::new(Entry { raw: entry.raw, descriptor }), depth + 1));
+            }
+        }
+    }
+    None
+}

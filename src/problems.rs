@@ -1,0 +1,130 @@
+//! What is wrong with a source, collected where a person looks: a line each, each once.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use parking_lot::Mutex;
+
+/// Most lines kept. A source with more wrong than this is not read line by line.
+const MAX_PROBLEMS: usize = 10_000;
+
+/// Longest line kept, in bytes: names in an image have no bound.
+const MAX_LINE: usize = 2_000;
+
+/// One thing that is wrong: where, what, and what was expected and found where that can be said.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Problem {
+    /// The path in the mount, or the document, it shows at.
+    pub path: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl Problem {
+    /// Makes a problem out of a path and what is wrong there.
+    pub fn new(path: impl Into<String>, what: impl fmt::Display) -> Self {
+        Self { path: path.into(), what: what.to_string() }
+    }
+}
+
+impl fmt::Display for Problem {
+    /// Writes one line, with control characters escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = format!("{}: {}", self.path, self.what);
+        let mut end = line.len().min(MAX_LINE);
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        for c in line[..end].chars() {
+            match c.is_control() {
+                true => write!(f, "{}", c.escape_default())?,
+                false => write!(f, "{c}")?,
+            }
+        }
+        f.write_str(if end < line.len() { "…" } else { "" })
+    }
+}
+
+/// The problems met so far. Adding one that is there already does nothing.
+#[derive(Default, Debug)]
+pub struct Problems(Mutex<Lines>);
+
+#[derive(Default, Debug)]
+struct Lines {
+    in_order: Vec<String>,
+    seen: HashSet<u64>,
+    dropped: u64,
+}
+
+impl Problems {
+    /// Adds a problem and logs it, the first time it is met.
+    pub fn add(&self, problem: &Problem) {
+        let line = problem.to_string();
+        let key = fingerprint(&line);
+        let mut lines = self.0.lock();
+        if lines.seen.contains(&key) {
+            return;
+        }
+        if lines.in_order.len() == MAX_PROBLEMS {
+            lines.dropped += 1;
+            return;
+        }
+        lines.seen.insert(key);
+        lines.in_order.push(line.clone());
+        drop(lines);
+        log::warn!("{line}");
+    }
+
+    /// Returns how many problems were met.
+    pub fn count(&self) -> u64 {
+        let lines = self.0.lock();
+        lines.in_order.len() as u64 + lines.dropped
+    }
+
+    /// Returns all lines as one text.
+    pub fn text(&self) -> String {
+        let lines = self.0.lock();
+        let mut text = String::new();
+        for line in &lines.in_order {
+            text.push_str(line);
+            text.push('\n');
+        }
+        if lines.dropped > 0 {
+            text.push_str(&format!("… and {} more\n", lines.dropped));
+        }
+        text
+    }
+}
+
+fn fingerprint(line: &str) -> u64 {
+    let hash = blake3::hash(line.as_bytes());
+    u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("eight bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_each_and_each_once() {
+        let problems = Problems::default();
+        for _ in 0..3 {
+            problems.add(&Problem::new("a\nb", "wrong"));
+        }
+        problems.add(&Problem::new("c", "x".repeat(3 * MAX_LINE)));
+        let text = problems.text();
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.starts_with("a\\nb: wrong\n"), "{text}");
+        assert!(text.len() < 2 * MAX_LINE);
+    }
+
+    #[test]
+    fn their_number_is_bounded() {
+        let problems = Problems::default();
+        for n in 0..MAX_PROBLEMS + 5 {
+            problems.add(&Problem::new("p", n));
+        }
+        assert_eq!(problems.count(), MAX_PROBLEMS as u64 + 5);
+        assert!(problems.text().ends_with("… and 5 more\n"));
+    }
+}

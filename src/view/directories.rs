@@ -1,0 +1,438 @@
+//! The directories of the mount: one function each, wherever such a directory stands.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::blobs::BlobTable;
+use super::error::Error;
+use super::graft::Graft;
+use super::skeleton::{Content, Skeleton};
+use super::{ViewOptions, history, names};
+use crate::image::{Catalog, Class, Entry, ImageError, PlatformImage};
+use crate::oci::{
+    ANNOTATION_TITLE, Data, Descriptor, DescriptorError, Digest, ImageConfig, Manifest, pretty,
+};
+use crate::problems::Problem;
+
+/// What directories are made from.
+pub(super) struct Plan<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) blobs: &'a BlobTable,
+    pub(super) options: &'a ViewOptions,
+    /// The group whose image the root is.
+    pub(super) root: Option<usize>,
+    /// Where the directory being made stands, for messages: empty, or ending in a slash.
+    pub(super) path: String,
+}
+
+type Built = Result<Skeleton, Error>;
+
+impl Plan<'_> {
+    /// Makes the directory that grows at `graft`.
+    pub(super) fn build(&self, graft: &Graft) -> Built {
+        match graft {
+            Graft::Root => self.root(),
+            Graft::Blobs => self.blobs(),
+            Graft::Images => Ok(self.images()),
+            Graft::Artifacts => Ok(self.artifacts()),
+            Graft::Image(n) => {
+                let mut tree = Skeleton::new();
+                self.image(&mut tree, *n);
+                Ok(tree.finish())
+            }
+            Graft::Platform(image) => Ok(self.platform(image)),
+            Graft::Pretty(entry) => Ok(self.pretty(entry)),
+            Graft::Artifact(entry) => Ok(self.artifact(entry)),
+            Graft::Failed(why) => Err((**why).clone()),
+        }
+    }
+
+    fn root(&self) -> Built {
+        let store = self.catalog.store();
+        let mut tree = Skeleton::new();
+        match store.oci_layout() {
+            Ok(bytes) => tree.text(0, names::OCI_LAYOUT, bytes),
+            // Some producers forget it; the mount is to be a valid layout all the same.
+            Err(e) => {
+                self.catalog.problems().add(&Problem::new(names::OCI_LAYOUT, format!("{e}; made up")));
+                tree.text(0, names::OCI_LAYOUT, *b"{\"imageLayoutVersion\":\"1.0.0\"}");
+            }
+        }
+        tree.text(0, names::INDEX, store.index()?);
+        tree.graft(0, names::BLOBS, Graft::Blobs);
+        tree.graft(0, names::IMAGES, Graft::Images);
+        tree.graft(0, names::ARTIFACTS, Graft::Artifacts);
+        if let Some(n) = self.root {
+            self.image(&mut tree, n);
+        }
+        let hidden = tree.directory(0, names::HIDDEN);
+        tree.hide(hidden);
+        tree.file(hidden, names::PROBLEMS, Content::Problems);
+        tree.file(hidden, names::STATS, Content::Stats);
+        Ok(tree.finish())
+    }
+
+    fn blobs(&self) -> Built {
+        let held = self.catalog.store().held()?;
+        let mut tree = Skeleton::new();
+        let mut algorithms = HashMap::new();
+        for (digest, size) in held.iter() {
+            let name = digest.algorithm_name();
+            let directory = *algorithms.entry(name).or_insert_with(|| tree.directory(0, name));
+            let id = self.blobs.intern(&bare(digest, *size), || format!("blobs/{name}/{}", digest.encoded()));
+            tree.file(directory, digest.encoded(), Content::Blob(id));
+        }
+        Ok(tree.finish())
+    }
+
+    /// Lists the groups of a class as `(number, path below images/ or artifacts/)`.
+    fn paths(&self, class: Class) -> Vec<(usize, Vec<String>)> {
+        let groups = self.catalog.groups();
+        let paths = names::ImagePaths::new(groups.iter().filter_map(|g| g.name.as_deref()));
+        let wanted = |n: &usize| match groups[*n].same_as {
+            Some(first) => self.catalog.class(first) == class,
+            None => self.catalog.class(*n) == class,
+        };
+        let path = |n: usize| paths.path(groups[n].name.as_deref(), &groups[n].entries[0].descriptor.digest);
+        (0..groups.len()).filter(wanted).map(|n| (n, path(n))).collect()
+    }
+
+    fn images(&self) -> Skeleton {
+        let mut tree = Forest::new();
+        let paths = self.paths(Class::Image);
+        let place: HashMap<usize, String> = paths.iter().map(|(n, path)| (*n, path.join("/"))).collect();
+        for (n, path) in &paths {
+            let (directory, name) = tree.place(path);
+            let first = self.catalog.groups()[*n].same_as.unwrap_or(*n);
+            let up = |levels: usize| vec![".."; levels].join("/");
+            if self.root == Some(first) {
+                tree.skeleton.symlink(directory, &name, &up(path.len()));
+            } else if let Some(first) = place.get(&first).filter(|_| first != *n) {
+                let up = up(path.len() - 1);
+                let target = if up.is_empty() { first.clone() } else { format!("{up}/{first}") };
+                tree.skeleton.symlink(directory, &name, &target);
+            } else {
+                tree.skeleton.graft(directory, &name, Graft::Image(*n));
+            }
+        }
+        tree.skeleton.finish()
+    }
+
+    fn artifacts(&self) -> Skeleton {
+        let mut tree = Forest::new();
+        let mut shown: HashSet<Digest> = HashSet::new();
+        for (n, path) in self.paths(Class::Artifact) {
+            let entries = &self.catalog.groups()[n].entries;
+            let (directory, name) = tree.place(&path);
+            match &entries[..] {
+                [only] => tree.skeleton.graft(directory, &name, Graft::Artifact(only.clone())),
+                several => {
+                    let directory = tree.skeleton.directory(directory, &name);
+                    for entry in several {
+                        let name =
+                            names::component(&entry.descriptor.digest.as_str().replacen(':', "-", 1), &[]);
+                        tree.skeleton.graft(directory, &name, Graft::Artifact(entry.clone()));
+                    }
+                }
+            }
+            shown.extend(entries.iter().map(|e| e.descriptor.digest.clone()));
+        }
+        // What images' own indexes list beside their platforms has no name of its own.
+        let groups = self.catalog.groups();
+        let paths = names::ImagePaths::new(groups.iter().filter_map(|g| g.name.as_deref()));
+        for n in (0..groups.len()).filter(|n| groups[*n].same_as.is_none()) {
+            let Ok(image) = self.catalog.image(n) else { continue };
+            for entry in image.artifacts.iter() {
+                let digest = &entry.descriptor.digest;
+                if shown.insert(digest.clone()) {
+                    let (directory, name) = tree.place(&paths.path(None, digest));
+                    tree.skeleton.graft(directory, &name, Graft::Artifact(entry.clone()));
+                }
+            }
+        }
+        tree.skeleton.finish()
+    }
+
+    /// Adds what an image directory shows to the root of `tree`.
+    fn image(&self, tree: &mut Skeleton, n: usize) {
+        let group = &self.catalog.groups()[n];
+        let image = match self.catalog.image(n) {
+            Ok(image) => image,
+            Err(e) => {
+                let index = &group.entries[0].descriptor;
+                let id = self.blobs.intern(index, || format!("{}{}", self.path, names::IMAGE_INDEX));
+                tree.file(0, names::IMAGE_INDEX, Content::Blob(id));
+                tree.graft(0, names::PLATFORMS, Graft::Failed(Box::new(e.into())));
+                return;
+            }
+        };
+        if let Some(index) = &image.index {
+            let id = self.blobs.intern(&index.descriptor, || format!("{}{}", self.path, names::IMAGE_INDEX));
+            tree.file(0, names::IMAGE_INDEX, Content::Blob(id));
+        }
+        let directory = tree.directory(0, names::PLATFORMS);
+        for (name, platform) in named_platforms(&image.platforms, self.options) {
+            tree.graft(directory, &name, Graft::Platform(platform));
+        }
+    }
+
+    fn platform(&self, image: &PlatformImage) -> Skeleton {
+        let entry = &image.entry;
+        let mut tree = Skeleton::new();
+        let manifest = self.head(&mut tree, entry);
+        let config = self.config(&mut tree, &entry.descriptor, &manifest);
+        match &manifest {
+            Ok(manifest) => {
+                self.layers(&mut tree, manifest);
+                match config {
+                    Ok(config) => {
+                        self.check_platform(image, &config);
+                        tree.text(0, names::HISTORY, history::table(&config, &manifest.layers));
+                    }
+                    Err(e) => tree.file(0, names::HISTORY, Content::Failed(Box::new(e.into()), 1)),
+                }
+            }
+            Err(e) => {
+                tree.graft(0, names::LAYERS, Graft::Failed(Box::new(e.clone().into())));
+                tree.file(0, names::HISTORY, Content::Failed(Box::new(e.clone().into()), 1));
+            }
+        }
+        tree.graft(0, names::PRETTY, Graft::Pretty(entry.clone()));
+        tree.finish()
+    }
+
+    fn artifact(&self, entry: &Arc<Entry>) -> Skeleton {
+        let mut tree = Skeleton::new();
+        if !is_manifest(&entry.descriptor) {
+            // A type we know nothing of is no error (rule 16): its bytes are shown, and nothing is read into them.
+            self.descriptor(&mut tree, entry);
+            tree.file(0, names::BLOB, self.blob(&entry.descriptor, names::BLOB));
+            return tree.finish();
+        }
+        let manifest = self.head(&mut tree, entry);
+        if let Ok(Manifest { config: Some(config), .. }) = &manifest {
+            tree.file(0, names::CONFIG, self.described(config, names::CONFIG));
+        }
+        match &manifest {
+            Ok(manifest) => {
+                self.layers(&mut tree, manifest);
+                self.files(&mut tree, manifest);
+            }
+            Err(e) => tree.graft(0, names::LAYERS, Graft::Failed(Box::new(e.clone().into()))),
+        }
+        tree.finish()
+    }
+
+    /// Adds manifest.json, descriptor.json and digest, and returns the manifest.
+    fn head(&self, tree: &mut Skeleton, entry: &Entry) -> Result<Manifest, ImageError> {
+        self.descriptor(tree, entry);
+        tree.file(0, names::MANIFEST, self.blob(&entry.descriptor, names::MANIFEST));
+        let manifest = self.catalog.manifest(&entry.descriptor);
+        if let Err(e) = &manifest {
+            self.problem(names::MANIFEST, e);
+        }
+        manifest
+    }
+
+    fn descriptor(&self, tree: &mut Skeleton, entry: &Entry) {
+        tree.text(0, names::DESCRIPTOR, format!("{}\n", entry.raw));
+        tree.text(0, names::DIGEST, format!("{}\n", entry.descriptor.digest));
+    }
+
+    /// Adds config.json and image-id, and returns the configuration.
+    fn config(
+        &self,
+        tree: &mut Skeleton,
+        of: &Descriptor,
+        manifest: &Result<Manifest, ImageError>,
+    ) -> Result<ImageConfig, ImageError> {
+        let described = match manifest {
+            Ok(Manifest { config: Some(described), .. }) => described.clone().map_err(ImageError::from),
+            Ok(_) => Err(ImageError::NoConfig(of.digest.clone())),
+            Err(e) => Err(e.clone()),
+        };
+        match (&described, manifest) {
+            (Ok(descriptor), Ok(manifest)) => {
+                tree.file(0, names::CONFIG, self.blob(descriptor, names::CONFIG));
+                tree.text(0, names::IMAGE_ID, format!("{}\n", descriptor.digest));
+                let config = self.catalog.config(of, manifest);
+                if let Err(e) = &config {
+                    self.problem(names::CONFIG, e);
+                }
+                config
+            }
+            (Ok(_), Err(e)) | (Err(e), _) => {
+                for name in [names::CONFIG, names::IMAGE_ID] {
+                    tree.file(0, name, Content::Failed(Box::new(e.clone().into()), 1));
+                }
+                Err(e.clone())
+            }
+        }
+    }
+
+    fn layers(&self, tree: &mut Skeleton, manifest: &Manifest) {
+        let directory = tree.directory(0, names::LAYERS);
+        for (n, layer) in manifest.layers.iter().enumerate() {
+            let content = self.described(layer, &format!("{}/{n}", names::LAYERS));
+            tree.file(directory, &n.to_string(), content);
+        }
+    }
+
+    /// Adds `files/`: an artifact's layers by their titles.
+    fn files(&self, tree: &mut Skeleton, manifest: &Manifest) {
+        let titled = || {
+            let layers = manifest.layers.iter().flatten();
+            layers.filter_map(|layer| Some((layer.annotations.get(ANNOTATION_TITLE)?.as_str(), layer)))
+        };
+        let paths = names::ImagePaths::new(titled().map(|(title, _)| title));
+        let files = tree.directory(0, names::FILES);
+        let mut taken = HashSet::new();
+        for (title, layer) in titled() {
+            let path = paths.path(Some(title), &layer.digest);
+            let (name, directories) = path.split_last().expect("a path has a last component");
+            let directory = directories.iter().fold(files, |at, name| tree.directory(at, name));
+            let mut name = name.clone();
+            if !taken.insert(path.join("/")) {
+                name = names::with_digest(&name, &layer.digest, &taken);
+                if !taken.insert([directories, std::slice::from_ref(&name)].concat().join("/")) {
+                    continue;
+                }
+            }
+            let shown = format!("{}/{}", names::FILES, path.join("/"));
+            tree.file(directory, &name, self.blob(layer, &shown));
+        }
+    }
+
+    fn pretty(&self, entry: &Entry) -> Skeleton {
+        let mut tree = Skeleton::new();
+        let mut add = |name: &str, bytes: Result<Vec<u8>, ImageError>, size: u64| {
+            let text = bytes.map_err(Error::from).and_then(|bytes| {
+                pretty(&bytes).map_err(|cause| {
+                    let digest = entry.descriptor.digest.clone();
+                    ImageError::Document { digest, cause }.into()
+                })
+            });
+            match text {
+                Ok(text) => tree.text(0, name, text),
+                Err(e) => tree.file(0, name, Content::Failed(Box::new(e), size.max(1))),
+            }
+        };
+        add(names::DESCRIPTOR, Ok(entry.raw.as_bytes().to_vec()), 1);
+        let store = self.catalog.store();
+        let d = &entry.descriptor;
+        add(names::MANIFEST, store.document(d).map_err(ImageError::from), d.size);
+        match self.catalog.manifest(d).map(|manifest| manifest.config) {
+            Ok(Some(Ok(config))) => {
+                add(names::CONFIG, store.document(&config).map_err(ImageError::from), config.size);
+            }
+            Ok(Some(Err(e))) => add(names::CONFIG, Err(e.into()), 1),
+            Ok(None) => {}
+            Err(e) => add(names::CONFIG, Err(e), 1),
+        }
+        tree.finish()
+    }
+
+    fn blob(&self, descriptor: &Descriptor, name: &str) -> Content {
+        Content::Blob(self.blobs.intern(descriptor, || format!("{}{name}", self.path)))
+    }
+
+    fn described(&self, descriptor: &Result<Descriptor, DescriptorError>, name: &str) -> Content {
+        match descriptor {
+            Ok(descriptor) => self.blob(descriptor, name),
+            Err(e) => {
+                self.problem(name, e);
+                Content::Failed(Box::new(e.clone().into()), 1)
+            }
+        }
+    }
+
+    /// The descriptor is what selects an image, the configuration what it is (rule 61).
+    fn check_platform(&self, image: &PlatformImage, config: &ImageConfig) {
+        let own = &config.platform;
+        if let Some(stated) = image.entry.descriptor.platform.as_ref().filter(|p| p.is_stated())
+            && own.is_stated()
+            && (stated.normalized().os, stated.normalized().architecture)
+                != (own.normalized().os, own.normalized().architecture)
+        {
+            self.problem(names::DESCRIPTOR, &format!("says {stated}, the configuration says {own}"));
+        }
+    }
+
+    fn problem(&self, name: &str, what: &dyn std::fmt::Display) {
+        self.catalog.problems().add(&Problem::new(format!("{}{name}", self.path), what));
+    }
+}
+
+/// Names the platforms of an image. The first of one name keeps it; the same manifest under the same name is one.
+pub(super) fn named_platforms(
+    platforms: &[PlatformImage],
+    options: &ViewOptions,
+) -> Vec<(String, Arc<PlatformImage>)> {
+    let mut taken: HashSet<String> = HashSet::new();
+    let mut known: HashSet<(String, Digest)> = HashSet::new();
+    let mut named = Vec::new();
+    let wanted = |p: &&PlatformImage| options.platform.as_ref().is_none_or(|w| p.platform.matches(w));
+    for platform in platforms.iter().filter(wanted) {
+        let mut name = names::platform(&platform.platform);
+        let digest = &platform.entry.descriptor.digest;
+        if !known.insert((name.clone(), digest.clone())) {
+            continue;
+        }
+        if taken.contains(&name) {
+            name = names::with_digest(&name, digest, &taken);
+        }
+        taken.insert(name.clone());
+        named.push((name, Arc::new(platform.clone())));
+    }
+    named
+}
+
+fn is_manifest(d: &Descriptor) -> bool {
+    use crate::oci::MediaType::{Index, Manifest};
+    matches!(d.kind(), Manifest | Index) || d.media_type.is_empty()
+}
+
+/// A descriptor of a blob of which nothing is known but that it is there.
+fn bare(digest: &Digest, size: u64) -> Descriptor {
+    Descriptor {
+        media_type: String::new(),
+        digest: digest.clone(),
+        size,
+        artifact_type: String::new(),
+        annotations: std::collections::BTreeMap::new(),
+        platform: None,
+        data: Data::Absent,
+    }
+}
+
+/// A skeleton whose directories are found by their path in no time, however many there are.
+struct Forest {
+    skeleton: Skeleton,
+    directories: HashMap<String, u32>,
+}
+
+impl Forest {
+    fn new() -> Self {
+        Self { skeleton: Skeleton::new(), directories: HashMap::new() }
+    }
+
+    /// Makes the directories of `path` but the last component, and returns where that one goes.
+    fn place(&mut self, path: &[String]) -> (u32, String) {
+        let (name, directories) = path.split_last().expect("a path has a last component");
+        let mut at = 0;
+        let mut so_far = String::new();
+        for part in directories {
+            so_far.push_str(part);
+            so_far.push('/');
+            at = match self.directories.get(&so_far) {
+                Some(&there) => there,
+                None => {
+                    let made = self.skeleton.directory(at, part);
+                    self.directories.insert(so_far.clone(), made);
+                    made
+                }
+            };
+        }
+        (at, name.clone())
+    }
+}

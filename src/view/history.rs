@@ -1,0 +1,94 @@
+//! The history of an image as a table for people.
+
+use crate::oci::{Descriptor, DescriptorError, ImageConfig};
+
+/// Longest command shown: some carry whole scripts, and a table of them cannot be read.
+const MAX_COMMAND: usize = 1_000;
+
+/// Renders `config`'s history beside the layers: number, size, created, created_by, comment.
+///
+/// Entries and layers are matched in order, as config.md says; where their numbers disagree, which happens, the rest
+/// of either is shown alone.
+pub(super) fn table(config: &ImageConfig, layers: &[Result<Descriptor, DescriptorError>]) -> String {
+    let mut rows = vec![["LAYER", "SIZE", "CREATED", "CREATED BY", "COMMENT"].map(str::to_owned)];
+    let mut layers = layers.iter().enumerate();
+    let mut row = |layer: Option<(usize, &Result<Descriptor, DescriptorError>)>, rest: [&str; 3]| {
+        let (number, size) = match layer {
+            Some((n, Ok(d))) => (n.to_string(), size(d.size)),
+            Some((n, Err(_))) => (n.to_string(), "?".to_owned()),
+            None => ("-".to_owned(), "-".to_owned()),
+        };
+        let [created, by, comment] = rest.map(one_line);
+        rows.push([number, size, created, by, comment]);
+    };
+    for entry in &config.history {
+        let layer = if entry.empty_layer { None } else { layers.next() };
+        row(layer, [&entry.created, &entry.created_by, &entry.comment]);
+    }
+    for layer in layers {
+        row(Some(layer), ["", "", ""]);
+    }
+    align(&rows)
+}
+
+fn align(rows: &[[String; 5]]) -> String {
+    let width = |column: usize| rows.iter().map(|r| r[column].chars().count()).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2), width(3).min(60)];
+    let mut text = String::new();
+    for [number, size, created, by, comment] in rows {
+        let [a, b, c, d] = widths;
+        let line = format!("{number:>a$}  {size:>b$}  {created:<c$}  {by:<d$}  {comment}");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A size for people: three digits and a unit of 1000 bytes, as skopeo and docker show it.
+fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB", "TB"] {
+        if value < 1000.0 {
+            return match unit {
+                "B" => format!("{bytes} B"),
+                _ => format!("{value:.1} {unit}"),
+            };
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.1} PB")
+}
+
+fn one_line(text: &str) -> String {
+    let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.retain(|c| !c.is_control());
+    match line.char_indices().nth(MAX_COMMAND) {
+        Some((cut, _)) => format!("{}…", &line[..cut]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_and_history_are_matched_in_order_and_both_are_shown_whole() {
+        let config = ImageConfig::parse(
+            br#"{"history":[{"created":"2026-01-01T00:00:00Z","created_by":"ADD x\n  /"},
+                {"created_by":"ENV a=b","empty_layer":true},{"created_by":"RUN y","comment":"c"},{"created_by":"z"}]}"#,
+        )
+        .unwrap();
+        let d = r#"{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":1234567}"#;
+        let layer = Descriptor::from_json(&serde_json::from_str(d).unwrap());
+        let got = table(&config, &[layer.clone(), layer]);
+        assert_eq!(
+            got,
+            "LAYER    SIZE  CREATED               CREATED BY  COMMENT\n    \
+             0  1.2 MB  2026-01-01T00:00:00Z  ADD x /\n    \
+             -       -                        ENV a=b\n    \
+             1  1.2 MB                        RUN y       c\n    \
+             -       -                        z\n"
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! A small immutable tree of directories, documents, blobs and grafts: what can be shown without reading a blob.
+
+use std::sync::Arc;
+
+use super::blobs::BlobId;
+use super::error::Error;
+use super::graft::Graft;
+
+/// A tree of what is known without looking into blobs. Node 0 is its root; children are sorted by their bytes.
+pub(super) struct Skeleton {
+    pub(super) nodes: Vec<Node>,
+    /// What grows at the graft nodes, by their numbers.
+    pub(super) grafts: Vec<Graft>,
+}
+
+pub(super) struct Node {
+    pub(super) name: Box<str>,
+    pub(super) parent: u32,
+    /// Reachable by name, and not listed.
+    pub(super) hidden: bool,
+    pub(super) kind: Kind,
+}
+
+pub(super) enum Kind {
+    Directory(Vec<u32>),
+    File(Content),
+    Symlink(Box<str>),
+    /// Another tree, by its number in `grafts`.
+    Graft(u32),
+}
+
+/// What a file of the skeleton holds.
+#[derive(Clone)]
+pub(super) enum Content {
+    /// A blob's bytes: an inode of its own, shared by all its names.
+    Blob(BlobId),
+    /// Text made when the tree was built.
+    Text(Arc<[u8]>),
+    /// Something that should be there and cannot be read; the size is what is claimed.
+    Failed(Box<Error>, u64),
+    /// The list of problems, as it is when it is read.
+    Problems,
+    /// The counters, as they are when they are read.
+    Stats,
+}
+
+impl Skeleton {
+    /// Returns a tree with nothing in it but its root.
+    pub(super) fn new() -> Self {
+        let root = Node { name: "".into(), parent: 0, hidden: false, kind: Kind::Directory(Vec::new()) };
+        Self { nodes: vec![root], grafts: Vec::new() }
+    }
+
+    /// Adds a directory below `parent`, or returns the one that is there.
+    pub(super) fn directory(&mut self, parent: u32, name: &str) -> u32 {
+        if let Kind::Directory(children) = &self.nodes[parent as usize].kind
+            && let Some(&there) = children.iter().rev().find(|c| &*self.nodes[**c as usize].name == name)
+        {
+            return there;
+        }
+        self.add(parent, name, Kind::Directory(Vec::new()))
+    }
+
+    /// Adds a file.
+    pub(super) fn file(&mut self, parent: u32, name: &str, content: Content) {
+        self.add(parent, name, Kind::File(content));
+    }
+
+    /// Adds a file of text.
+    pub(super) fn text(&mut self, parent: u32, name: &str, text: impl Into<Vec<u8>>) {
+        self.file(parent, name, Content::Text(text.into().into()));
+    }
+
+    /// Adds a symlink.
+    pub(super) fn symlink(&mut self, parent: u32, name: &str, target: &str) {
+        self.add(parent, name, Kind::Symlink(target.into()));
+    }
+
+    /// Adds a place where another tree grows when somebody looks.
+    pub(super) fn graft(&mut self, parent: u32, name: &str, graft: Graft) {
+        let number = u32::try_from(self.grafts.len()).expect("fewer grafts than nodes");
+        self.grafts.push(graft);
+        self.add(parent, name, Kind::Graft(number));
+    }
+
+    /// Takes a node out of listings.
+    pub(super) fn hide(&mut self, node: u32) {
+        self.nodes[node as usize].hidden = true;
+    }
+
+    fn add(&mut self, parent: u32, name: &str, kind: Kind) -> u32 {
+        let number = u32::try_from(self.nodes.len()).expect("a skeleton is small");
+        self.nodes.push(Node { name: name.into(), parent, hidden: false, kind });
+        if let Kind::Directory(children) = &mut self.nodes[parent as usize].kind {
+            children.push(number);
+        }
+        number
+    }
+
+    /// Sorts all directories, which looking up rests on. The tree is finished then.
+    pub(super) fn finish(mut self) -> Self {
+        for n in 0..self.nodes.len() {
+            if let Kind::Directory(children) = &mut self.nodes[n].kind {
+                let mut children = std::mem::take(children);
+                children.sort_by(|a, b| self.nodes[*a as usize].name.cmp(&self.nodes[*b as usize].name));
+                self.nodes[n].kind = Kind::Directory(children);
+            }
+        }
+        self
+    }
+
+    pub(super) fn node(&self, number: u32) -> Option<&Node> {
+        self.nodes.get(number as usize)
+    }
+
+    /// Finds a child by name in a finished tree.
+    pub(super) fn child(&self, directory: u32, name: &[u8]) -> Result<Option<u32>, Error> {
+        let children = self.children(directory)?;
+        let at = children.binary_search_by(|c| self.nodes[*c as usize].name.as_bytes().cmp(name));
+        Ok(at.ok().map(|at| children[at]))
+    }
+
+    /// Returns a directory's children, hidden ones included.
+    pub(super) fn children(&self, directory: u32) -> Result<&[u32], Error> {
+        match &self.node(directory).ok_or(Error::Stale)?.kind {
+            Kind::Directory(children) => Ok(children),
+            _ => Err(Error::NotADirectory),
+        }
+    }
+
+    /// Returns all blobs this tree names, one for each name.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = BlobId> + '_ {
+        self.nodes.iter().filter_map(|node| match &node.kind {
+            Kind::File(Content::Blob(id)) => Some(*id),
+            _ => None,
+        })
+    }
+
+    /// Returns the path of a node below this tree's root.
+    pub(super) fn path(&self, node: usize) -> String {
+        let mut parts = Vec::new();
+        let mut at = node;
+        while at != 0 {
+            parts.push(&*self.nodes[at].name);
+            at = self.nodes[at].parent as usize;
+        }
+        parts.reverse();
+        parts.join("/")
+    }
+}

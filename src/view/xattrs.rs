@@ -1,0 +1,36 @@
+//! Extended attributes of what comes from a blob, within what the kernel takes.
+
+use std::collections::BTreeMap;
+
+use crate::oci::Descriptor;
+
+/// Longest name of an attribute (`XATTR_NAME_MAX`).
+const NAME_MAX: usize = 255;
+
+/// Longest value (`XATTR_SIZE_MAX`), and longest list of names (`XATTR_LIST_MAX`), in bytes.
+const SIZE_MAX: usize = 65_536;
+
+/// Names and values, in the order they are listed.
+pub(super) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Returns what a descriptor and the annotations beside it say. What the kernel could not carry is left out: it
+/// stands in the documents.
+pub(super) fn of_descriptor(descriptor: &Descriptor, annotations: &BTreeMap<String, String>) -> Xattrs {
+    let mut xattrs = Xattrs::new();
+    let mut listed = 0;
+    let mut add = |name: String, value: &str| {
+        let fits = name.len() <= NAME_MAX && value.len() <= SIZE_MAX && !name.contains('\0');
+        if fits && listed + name.len() < SIZE_MAX {
+            listed += name.len() + 1;
+            xattrs.push((name.into_bytes(), value.as_bytes().to_vec()));
+        }
+    };
+    add("user.oci.digest".to_owned(), descriptor.digest.as_str());
+    if !descriptor.media_type.is_empty() {
+        add("user.oci.mediatype".to_owned(), &descriptor.media_type);
+    }
+    for (key, value) in annotations {
+        add(format!("user.oci.annotation.{key}"), value);
+    }
+    xattrs
+}
