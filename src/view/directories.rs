@@ -10,7 +10,7 @@ use super::skeleton::{Content, Skeleton};
 use super::{ViewOptions, history, names};
 use crate::image::{Catalog, Class, Entry, ImageError, PlatformImage};
 use crate::oci::{
-    ANNOTATION_TITLE, Data, Descriptor, DescriptorError, Digest, ImageConfig, Manifest, pretty,
+    ANNOTATION_TITLE, Data, Descriptor, DescriptorError, Digest, ImageConfig, Manifest, MediaType, pretty,
 };
 use crate::problems::Problem;
 
@@ -162,7 +162,9 @@ impl Plan<'_> {
                 let index = &group.entries[0].descriptor;
                 let id = self.blobs.intern(index, || format!("{}{}", self.path, names::IMAGE_INDEX));
                 tree.file(0, names::IMAGE_INDEX, Content::Blob(id));
-                tree.graft(0, names::PLATFORMS, Graft::Failed(Box::new(e.into())));
+                // Missing is not wrong: the index stays visible, reading it says why there are no platforms.
+                self.problem(names::IMAGE_INDEX, &e);
+                tree.directory(0, names::PLATFORMS);
                 return;
             }
         };
@@ -207,6 +209,12 @@ impl Plan<'_> {
             // A type we know nothing of is no error (rule 16): its bytes are shown, and nothing is read into them.
             self.descriptor(&mut tree, entry);
             tree.file(0, names::BLOB, self.blob(&entry.descriptor, names::BLOB));
+            return tree.finish();
+        }
+        if entry.descriptor.kind() == MediaType::Index {
+            // A list of artifacts, such as the fallback tag of referrers.
+            self.descriptor(&mut tree, entry);
+            tree.file(0, names::IMAGE_INDEX, self.blob(&entry.descriptor, names::IMAGE_INDEX));
             return tree.finish();
         }
         let manifest = self.head(&mut tree, entry);
@@ -388,8 +396,7 @@ pub(super) fn named_platforms(
 }
 
 fn is_manifest(d: &Descriptor) -> bool {
-    use crate::oci::MediaType::{Index, Manifest};
-    matches!(d.kind(), Manifest | Index) || d.media_type.is_empty()
+    matches!(d.kind(), MediaType::Manifest | MediaType::Index) || d.media_type.is_empty()
 }
 
 /// A descriptor of a blob of which nothing is known but that it is there.
