@@ -1,0 +1,128 @@
+mod kit;
+
+use kit::{Rng, read, rest, scan_all, scan_with, streams};
+
+use super::*;
+
+const SPACING: u64 = 40_000;
+
+#[track_caller]
+fn check_scan(stream: &kit::Stream, sizes: impl FnMut() -> (usize, usize)) {
+    let kit::Stream { name, compression, packed, plain } = stream;
+    let (out, checkpoints, oddities) = scan_with(*compression, packed, SPACING, sizes).expect(name);
+    assert!(out == *plain, "{name}: other bytes");
+    assert_eq!(oddities, [], "{name}");
+    assert_eq!(checkpoints[0], Checkpoint::START, "{name}");
+    let apart = checkpoints.windows(2).all(|pair| pair[0].output_offset + SPACING <= pair[1].output_offset);
+    assert!(apart, "{name}: checkpoints too close");
+    let whole = scan_all(*compression, packed, SPACING).unwrap().1;
+    assert!(checkpoints == whole, "{name}: checkpoints depend on how the input was cut");
+}
+
+#[test]
+fn every_stream_comes_out_whole_however_it_is_cut() {
+    for stream in streams(150_000) {
+        check_scan(&stream, || (usize::MAX, 1 << 20));
+        check_scan(&stream, || (1, 4096));
+        check_scan(&stream, || (4096, 1));
+        let mut rng = Rng(99);
+        check_scan(&stream, || (1 + rng.below(700), 1 + rng.below(900)));
+    }
+}
+
+#[test]
+fn resuming_at_every_checkpoint_gives_the_same_rest() {
+    let mut offsets = [0; 8];
+    for stream in streams(1_000_000) {
+        let kit::Stream { name, compression, packed, plain } = &stream;
+        let (_, checkpoints, _) = scan_all(*compression, packed, SPACING).unwrap();
+        for checkpoint in &checkpoints {
+            let at = checkpoint.output_offset as usize;
+            let out = rest(*compression, packed, checkpoint).expect(name);
+            assert!(out == plain[at..], "{name}: resumed at {at}");
+            if let Entry::Block { bits, .. } = checkpoint.entry {
+                offsets[usize::from(bits)] += 1;
+            }
+        }
+    }
+    assert!(offsets.iter().all(|n| *n > 5), "bit offsets are not all covered: {offsets:?}");
+}
+
+#[test]
+fn three_thousand_random_reads_equal_the_plain_bytes() {
+    let mut rng = Rng(7);
+    let streams = streams(1_500_000);
+    let resumable =
+        |stream: &&kit::Stream| !matches!(stream.compression, Compression::Xz | Compression::Bzip2);
+    let scanned: Vec<_> = streams
+        .iter()
+        .filter(resumable)
+        .map(|stream| (stream, scan_all(stream.compression, &stream.packed, SPACING).unwrap().1))
+        .collect();
+    for i in 0..3000 {
+        let (stream, checkpoints) = &scanned[i % scanned.len()];
+        let offset = rng.below(stream.plain.len());
+        let len = rng.below(100_000);
+        let expected = &stream.plain[offset..stream.plain.len().min(offset + len)];
+        assert!(read(stream, checkpoints, offset, len) == expected, "{}: {len} at {offset}", stream.name);
+    }
+}
+
+#[test]
+fn streams_that_allow_it_have_checkpoints() {
+    for stream in streams(1_000_000) {
+        let (_, checkpoints, _) = scan_all(stream.compression, &stream.packed, SPACING).unwrap();
+        let expected = match (stream.compression, stream.name.as_str()) {
+            // A run of equal bytes makes few, long blocks.
+            (Compression::Gzip, name) if name.contains("sparse") || name.contains("runs") => 1..26,
+            (Compression::Gzip, name) if name.contains("members") || name.contains("odd") => 12..26,
+            (Compression::Gzip, _) => 4..26,
+            (Compression::Zstd, name) if name.contains("frames") => 20..21,
+            (Compression::None, _) => 25..26,
+            _ => 1..2,
+        };
+        assert!(expected.contains(&checkpoints.len()), "{}: {} checkpoints", stream.name, checkpoints.len());
+    }
+}
+
+/// Streams of a few hundred bytes, so that every byte of them can be tried.
+fn small() -> Vec<kit::Stream> {
+    streams(700).into_iter().filter(|stream| stream.compression != Compression::None).collect()
+}
+
+#[test]
+fn truncated_anywhere_is_an_error() {
+    for kit::Stream { name, compression, packed, plain } in small() {
+        for len in 0..packed.len() {
+            match scan_all(compression, &packed[..len], 100) {
+                Err(CodecError::Truncated { .. }) => {}
+                // Between two members, frames or streams everything is well.
+                Ok((out, ..))
+                    if len > 0 && name.contains("members")
+                        || name.contains("frames")
+                        || name.contains("streams") =>
+                {
+                    assert!(plain.starts_with(&out), "{name} cut to {len}");
+                }
+                other => {
+                    panic!("{name} cut to {len} of {}: {:?}", packed.len(), other.map(|scanned| scanned.2))
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_an_error_or_changes_nothing() {
+    for kit::Stream { name, compression, mut packed, plain } in small() {
+        let one = !["members", "frames", "streams"].iter().any(|many| name.contains(many));
+        for bit in 0..packed.len() * 8 {
+            packed[bit / 8] ^= 1 << (bit % 8);
+            if let Ok((out, ..)) = scan_all(compression, &packed, 100) {
+                // With several, one may turn into something that is passed over.
+                assert!(out == plain || !one, "{name}: bit {bit}");
+            }
+            packed[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
