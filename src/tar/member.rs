@@ -47,8 +47,9 @@ pub(super) fn draft(
         b'1' => Kind::HardLink(check_target(target()).map_err(name)?),
         b'2' => Kind::Symlink(check_target(target()).map_err(name)?),
         b'3' | b'4' => {
-            let number = |record: Option<u32>, field: Option<i64>| {
-                record.or(field.and_then(|n| u32::try_from(n).ok())).ok_or(Fault::Number("device number"))
+            let number = |record: Option<Option<u32>>, field: Option<i64>| {
+                let field = field.and_then(|number| u32::try_from(number).ok());
+                record.unwrap_or(field).ok_or(Fault::Number("device number"))
             };
             let major = number(records.device_major, header.device_major()).map_err(name)?;
             let minor = number(records.device_minor, header.device_minor()).map_err(name)?;

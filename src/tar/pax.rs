@@ -25,8 +25,9 @@ pub(super) struct Records {
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
     pub(super) mtime: Option<Time>,
-    pub(super) device_major: Option<u32>,
-    pub(super) device_minor: Option<u32>,
+    /// As with the size; nobody asks unless the member is a device.
+    pub(super) device_major: Option<Option<u32>>,
+    pub(super) device_minor: Option<Option<u32>>,
     pub(super) sparse: SparseRecords,
     pub(super) xattrs: Xattrs,
 }
@@ -75,11 +76,11 @@ impl Records {
         match key {
             b"path" => self.path = given(value).map(<[u8]>::to_vec),
             b"linkpath" => self.linkpath = given(value).map(<[u8]>::to_vec),
-            b"size" => self.size = given(value).map(|value| decimal(value).filter(|n| *n <= i64::MAX as u64)),
+            b"size" => self.size = given(value).map(size),
             b"uid" => self.uid = id(value, "uid")?,
             b"gid" => self.gid = id(value, "gid")?,
-            b"SCHILY.devmajor" => self.device_major = id(value, "device number")?,
-            b"SCHILY.devminor" => self.device_minor = id(value, "device number")?,
+            b"SCHILY.devmajor" => self.device_major = given(value).map(small),
+            b"SCHILY.devminor" => self.device_minor = given(value).map(small),
             b"mtime" => {
                 let time = |value| time(value).ok_or(Fault::Number("mtime"));
                 self.mtime = given(value).map(time).transpose()?;
@@ -96,8 +97,13 @@ fn given(value: &[u8]) -> Option<&[u8]> {
 }
 
 fn id(value: &[u8], what: &'static str) -> Result<Option<u32>, Fault> {
-    let number = |value| decimal(value).and_then(|id| u32::try_from(id).ok()).ok_or(Fault::Number(what));
+    let number = |value| small(value).ok_or(Fault::Number(what));
     given(value).map(number).transpose()
+}
+
+/// Reads decimal digits that make a number of 32 bits.
+fn small(value: &[u8]) -> Option<u32> {
+    decimal(value).and_then(|number| u32::try_from(number).ok())
 }
 
 /// Splits the first record off: `key=value` without length and newline, and what follows.
@@ -127,6 +133,11 @@ pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
         b'0'..=b'9' => value.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
         _ => None,
     })
+}
+
+/// Reads decimal digits that make a file's size.
+pub(super) fn size(digits: &[u8]) -> Option<u64> {
+    decimal(digits).filter(|size| i64::try_from(*size).is_ok())
 }
 
 /// Reads seconds with an optional sign and fraction; digits past the ninth are finer than any clock.
@@ -167,6 +178,8 @@ enum Origin {
 pub(super) struct Xattrs {
     list: Vec<(Vec<u8>, Origin, Vec<u8>)>,
     bytes: usize,
+    /// Length of the names, each with a NUL behind it.
+    listed: usize,
     fault: Option<&'static str>,
 }
 
@@ -174,13 +187,15 @@ impl Xattrs {
     // An empty value is a value here: tar writes one for every attribute that is set to nothing.
     fn push(&mut self, name: &[u8], value: &[u8], origin: Origin) {
         let bytes = self.bytes + name.len() + value.len();
+        let listed = self.listed + name.len() + 1;
         let fault = match () {
             () if name.is_empty() || name.contains(&0) => "malformed name",
             () if name.len() > MAX_XATTR_NAME => "name too long",
             () if value.len() > MAX_XATTR_VALUE => "value too long",
-            () if bytes > MAX_XATTR_BYTES => "too many",
+            // Twice, because some writers give each attribute in both forms.
+            () if bytes > MAX_XATTR_BYTES || listed > 2 * MAX_XATTR_LIST => "too many",
             () => {
-                self.bytes = bytes;
+                (self.bytes, self.listed) = (bytes, listed);
                 self.list.push((name.to_vec(), origin, value.to_vec()));
                 return;
             }

@@ -88,9 +88,11 @@ impl SparseRecords {
         match key {
             b"major" => self.major = Some(decimal()?),
             b"minor" => self.minor = Some(decimal()?),
-            b"size" | b"realsize" => self.real_size = Some(decimal()?),
+            b"size" | b"realsize" => {
+                self.real_size = Some(super::pax::size(value).ok_or(Fault::Sparse("size out of range"))?)
+            }
             b"numblocks" => self.count = Some(decimal()?),
-            b"name" => self.name = Some(value.to_vec()),
+            b"name" => self.name = Some(value.to_vec()).filter(|name| !name.is_empty()),
             b"map" => {
                 self.numbers = Some(Vec::new());
                 if !value.is_empty() {

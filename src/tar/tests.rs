@@ -78,6 +78,10 @@ fn devices() {
     check(tar().head(b'0', "x", 0).with(329, "0000001\0junk").end(), &["f x="]);
     let record = tar().pax(&["SCHILY.devmajor=1", "SCHILY.devminor=1048577"]);
     check(record.head(b'3', "n", 0).with(337, "7777777").end(), &["c n 1:1048577"]);
+    let record = || tar().pax(&["SCHILY.devmajor=x"]);
+    let told = "! n at 1024: device number is not a number in range";
+    check(record().head(b'3', "n", 0).file("x", "").end(), &[told, "f x="]);
+    check(record().file("x", "").end(), &["f x="]);
     // v7 has no such fields.
     check(tar().head(b'3', "n", 0).with(257, [0; 8]).with(329, "junk").end(), &["c n 0:0"]);
 }

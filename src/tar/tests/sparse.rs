@@ -85,6 +85,7 @@ fn sparse_pax() {
     check(s(&versioned, "abcde"), &["f s=..abc..de.", "f y=1"]);
     check(s(&["GNU.sparse.size=5", "GNU.sparse.map=", "GNU.sparse.name=s"], ""), &["f s=.....", "f y=1"]);
     check(s(&["GNU.sparse.name=s"], "abc"), &["f s=abc", "f y=1"]);
+    check(s(&["path=s", "GNU.sparse.name="], "abc"), &["f s=abc", "f y=1"]);
 
     let bad = |records: &[&str], why: &str| {
         let tar = s(&[&["path=s"], records].concat(), "abcde");
@@ -102,7 +103,8 @@ fn sparse_pax() {
     bad(&[size, "GNU.sparse.map=18446744073709551615,2"], "region too large");
     bad(&[size, "GNU.sparse.numbytes=1", "GNU.sparse.offset=1"], "offset and length do not alternate");
     bad(&[size, "GNU.sparse.major=2", "GNU.sparse.minor=0"], "unknown version");
-    bad(&["GNU.sparse.size=-1"], "not a number");
+    bad(&["GNU.sparse.size=-1"], "size out of range");
+    bad(&["GNU.sparse.size=9223372036854775808", "GNU.sparse.map=0,1"], "size out of range");
 }
 
 #[test]
