@@ -1,0 +1,323 @@
+//! Applying layers: whiteouts, and entries in archive order.
+//!
+//! Each layer is applied in two steps. First its whiteouts and opaque markers act on what lies below; then its
+//! entries are added. So a marker never touches its own layer, wherever it stands in the archive
+//! (image-spec, layer.md, "Whiteouts").
+
+use super::builder::{Builder, NONE, implied_directory};
+use super::freeze::freeze;
+use super::name::{self, MAX_TARGET, Marker};
+use super::node::{Row, Tag};
+use super::pending::Pending;
+use super::problem::{Complaint, Problem, Problems};
+use super::records::{RecordKind, Records, Stored};
+use super::resolve::{Missing, Walker};
+use super::{FileTree, Time};
+use std::borrow::Borrow;
+
+/// Makes the tree of one layer alone: whiteout markers are the files they are, nothing is merged or hidden.
+///
+/// `layer` is the number that nodes and problems carry. A hard link to what only a lower layer holds is left out and
+/// reported: this layer does not have the bytes.
+pub fn build_layer(layer: u32, records: &Records) -> (FileTree, Vec<Problem>) {
+    let mut merge = Merge { markers: Markers::Shown, ..Merge::new() };
+    merge.apply(layer, records);
+    merge.finish()
+}
+
+/// Makes the root filesystem of layers, the base first, numbered from 0.
+///
+/// Each layer's records are dropped before the next are asked for. What the root filesystem looks like after
+/// layer N, the first N + 1 layers say.
+pub fn build_rootfs(layers: impl IntoIterator<Item = impl Borrow<Records>>) -> (FileTree, Vec<Problem>) {
+    let mut merge = Merge::new();
+    for (layer, records) in (0..).zip(layers) {
+        merge.apply(layer, records.borrow());
+    }
+    merge.finish()
+}
+
+/// What whiteout markers do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Markers {
+    Applied,
+    Shown,
+}
+
+/// A root filesystem that takes one layer after the other.
+pub struct Merge {
+    pub(super) tree: Builder,
+    markers: Markers,
+    pub(super) layer: u32,
+    /// Counts the layers applied, so that an entry can tell whether the current layer made it.
+    pub(super) epoch: u32,
+    pub(super) walker: Walker,
+    pub(super) pending: Vec<Pending>,
+    pub(super) problems: Problems,
+}
+
+impl Default for Merge {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Merge {
+    /// Begins with an empty root: 0755, owner 0:0, time 0.
+    pub fn new() -> Self {
+        Self {
+            tree: Builder::new(),
+            markers: Markers::Applied,
+            layer: 0,
+            epoch: 0,
+            walker: Walker::default(),
+            pending: Vec::new(),
+            problems: Problems::default(),
+        }
+    }
+
+    /// Applies the next layer; `layer` is the number that its nodes and problems carry.
+    pub fn apply(&mut self, layer: u32, records: &Records) {
+        self.layer = layer;
+        self.epoch += 1;
+        self.walker.next_layer(layer, self.epoch, records.len());
+        self.problems.next_layer();
+        // What hard links mean in the tree below is asked before the whiteouts take anything from it.
+        let below = self.targets_below(records);
+        if self.markers == Markers::Applied && records.has_markers() && !self.tree.is_bare() {
+            self.hide(records);
+        }
+        let (mut path, mut link) = (Vec::new(), 0);
+        let mut entries = records.iter();
+        loop {
+            let place = entries.place();
+            let Some(stored) = entries.next() else { break };
+            let mut target = NONE;
+            if let RecordKind::HardLink { .. } = stored.kind {
+                target = below.get(link).copied().unwrap_or(NONE);
+                link += 1;
+            }
+            if let Err(what) = self.add(&stored, place, target, &mut path) {
+                self.report(&stored, what);
+            }
+            if std::mem::take(&mut self.walker.overwrote) {
+                self.report(&stored, Complaint::ParentReplaced);
+            }
+        }
+        self.settle(records);
+        self.drop_metadata();
+        for node in below.into_iter().filter(|node| *node != NONE) {
+            self.tree.release(node);
+        }
+    }
+
+    /// Finishes the tree, and says what was wrong with the layers.
+    pub fn finish(self) -> (FileTree, Vec<Problem>) {
+        (freeze(self.tree), self.problems.into_vec())
+    }
+
+    pub(super) fn report(&mut self, stored: &Stored<'_>, what: Complaint) {
+        self.problems.add(self.layer, stored.header_offset, stored.path, what);
+    }
+
+    /// Lets the layer's markers act on what lies below.
+    ///
+    /// All markers are resolved before the first acts, so that their order means nothing.
+    fn hide(&mut self, records: &Records) {
+        let (mut doomed, mut opaque) = (Vec::new(), Vec::new());
+        let mut path = Vec::new();
+        for stored in records.iter() {
+            // A bad name is reported when the entry's turn to be added comes.
+            if name::clean(stored.path, &mut path).is_err() {
+                continue;
+            }
+            let (parent, last) = name::split(&path);
+            let marker = name::marker(last);
+            if !matches!(marker, Marker::Whiteout(_) | Marker::Opaque) {
+                continue;
+            }
+            match (self.walker.directory(&mut self.tree, parent, Missing::Stop), marker) {
+                (Ok(Some(dir)), Marker::Whiteout(hidden)) => doomed.extend(self.tree.find(dir, hidden)),
+                (Ok(Some(dir)), _) => opaque.push(dir),
+                (Ok(None), _) => {}
+                (Err(stuck), _) => self.report(&stored, stuck.into()),
+            }
+        }
+        // Nothing is added meanwhile, so a number that is gone is not somebody else's yet.
+        for dir in opaque {
+            if self.tree.row(dir).tag == Tag::Directory {
+                self.tree.clear(dir);
+            }
+        }
+        for entry in doomed {
+            if self.tree.entry(entry).node != NONE {
+                self.tree.detach(entry);
+            }
+        }
+    }
+
+    /// Takes out what AUFS left behind, now that hard links to it have their inodes.
+    fn drop_metadata(&mut self) {
+        let entries = std::mem::take(&mut self.tree.metadata);
+        if self.markers == Markers::Shown {
+            return;
+        }
+        for entry in entries {
+            if self.tree.entry(entry).node != NONE && self.tree.name(entry).starts_with(name::METADATA) {
+                self.tree.detach(entry);
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        stored: &Stored<'_>,
+        place: u32,
+        below: u32,
+        path: &mut Vec<u8>,
+    ) -> Result<(), Complaint> {
+        if name::clean(stored.path, path)? {
+            self.report(stored, Complaint::DotDot);
+        }
+        if path.is_empty() {
+            return self.set_root(stored);
+        }
+        let (parent, last) = name::split(path);
+        if self.markers == Markers::Applied {
+            match name::marker(last) {
+                Marker::Invalid => return Err(Complaint::BadMarker),
+                Marker::Whiteout(_) | Marker::Opaque => return Ok(()),
+                // Added like anything else, for hard links may lead to it; `drop_metadata` hides it.
+                Marker::Metadata | Marker::None => {}
+            }
+        }
+        match stored.kind {
+            RecordKind::HardLink { target } => self.link(stored, place, below, target, parent, last),
+            _ => self.put(stored, parent, last),
+        }
+    }
+
+    fn set_root(&mut self, stored: &Stored<'_>) -> Result<(), Complaint> {
+        if stored.kind != RecordKind::Directory {
+            return Err(Complaint::RootNotDirectory);
+        }
+        self.set_attributes(0, stored)
+    }
+
+    /// Gives a directory the attributes that an entry states, all of them; its children stay.
+    fn set_attributes(&mut self, dir: u32, stored: &Stored<'_>) -> Result<(), Complaint> {
+        let stated = self.stated(stored, Tag::Directory)?;
+        let row = self.tree.row_mut(dir);
+        *row = Row { size: row.size, links: row.links, a: row.a, b: row.b, ..stated };
+        Ok(())
+    }
+
+    fn put(&mut self, stored: &Stored<'_>, parent: &[u8], last: &[u8]) -> Result<(), Complaint> {
+        match stored.kind {
+            RecordKind::Symlink { target: [] } => return Err(Complaint::EmptyTarget),
+            RecordKind::Symlink { target } if target.len() > MAX_TARGET => {
+                return Err(Complaint::LongTarget(target.len()));
+            }
+            _ => {}
+        }
+        let dir = self.parent(parent)?;
+        let old = self.tree.find(dir, last);
+        if let (RecordKind::Directory, Some(entry)) = (stored.kind, old) {
+            let node = self.tree.entry(entry).node;
+            if self.tree.row(node).tag == Tag::Directory {
+                self.set_attributes(node, stored)?;
+                self.note_duplicate(stored, entry, true);
+                self.tree.entry_mut(entry).made = self.explicit();
+                return Ok(());
+            }
+        }
+        let row = self.row(stored)?;
+        let node = self.tree.add_node(row)?;
+        self.place(stored, dir, last, old, node)
+    }
+
+    /// Returns the directory for an entry, made where it is missing.
+    pub(super) fn parent(&mut self, path: &[u8]) -> Result<u32, Complaint> {
+        let found = self.walker.directory(&mut self.tree, path, Missing::Make)?;
+        Ok(found.expect("a directory that is missing is made"))
+    }
+
+    /// Gives a node its name, in the place of the entry `old` if there is one.
+    pub(super) fn place(
+        &mut self,
+        stored: &Stored<'_>,
+        dir: u32,
+        last: &[u8],
+        old: Option<u32>,
+        node: u32,
+    ) -> Result<(), Complaint> {
+        let made = self.explicit();
+        match old {
+            Some(entry) => {
+                self.note_duplicate(stored, entry, false);
+                self.tree.point(entry, node, made);
+            }
+            None => drop(self.tree.attach(dir, last, node, made)?),
+        }
+        Ok(())
+    }
+
+    /// Reports that an entry takes the place of one that the same layer stated.
+    pub(super) fn note_duplicate(&mut self, stored: &Stored<'_>, entry: u32, keeps_children: bool) {
+        let made = self.tree.entry(entry).made;
+        // A parent that was only implied so far may well be stated later.
+        if made == self.explicit() || made == self.epoch << 1 && !keeps_children {
+            self.report(stored, Complaint::Duplicate);
+        }
+    }
+
+    /// Marks an entry that the current layer states, as against one that its paths imply.
+    pub(super) fn explicit(&self) -> u32 {
+        self.epoch << 1 | 1
+    }
+
+    /// Says whether the current layer made an entry.
+    pub(super) fn is_own(&self, entry: u32) -> bool {
+        self.tree.entry(entry).made >> 1 == self.epoch
+    }
+
+    /// Makes the row of an entry that is not a hard link.
+    fn row(&mut self, stored: &Stored<'_>) -> Result<Row, Complaint> {
+        let (tag, a, b) = match stored.kind {
+            RecordKind::Directory => (Tag::Directory, NONE, 0),
+            RecordKind::Regular => self.contents(stored)?,
+            RecordKind::Symlink { target } => (Tag::Symlink, self.tree.store(target)?, target.len() as u32),
+            RecordKind::CharDevice { major, minor } => (Tag::CharDevice, major, minor),
+            RecordKind::BlockDevice { major, minor } => (Tag::BlockDevice, major, minor),
+            RecordKind::Fifo => (Tag::Fifo, 0, 0),
+            RecordKind::HardLink { .. } => unreachable!("hard links have no row of their own"),
+        };
+        Ok(Row { a, b, size: stored.size, ..self.stated(stored, tag)? })
+    }
+
+    fn stated(&mut self, stored: &Stored<'_>, tag: Tag) -> Result<Row, Complaint> {
+        let Time { seconds, nanos } = stored.mtime;
+        let Stored { mode, uid, gid, .. } = *stored;
+        let xattrs = self.tree.store_xattrs(stored.packed_xattrs())?;
+        Ok(Row { seconds, nanos, mode, uid, gid, xattrs, tag, ..implied_directory(self.layer) })
+    }
+
+    fn contents(&mut self, stored: &Stored<'_>) -> Result<(Tag, u32, u32), Complaint> {
+        let mut extents = stored.extents().peekable();
+        match extents.peek() {
+            None if stored.size == 0 => Ok((Tag::Whole, 0, 0)),
+            Some(first) if first.length == stored.size => {
+                Ok((Tag::Whole, first.stream_offset as u32, (first.stream_offset >> 32) as u32))
+            }
+            _ => {
+                let start = self.tree.extents.len();
+                self.tree.extents.extend(extents);
+                let count = self.tree.extents.len() - start;
+                match (u32::try_from(start), u32::try_from(count)) {
+                    (Ok(start), Ok(count)) => Ok((Tag::Pieces, start, count)),
+                    _ => Err(Complaint::Full),
+                }
+            }
+        }
+    }
+}

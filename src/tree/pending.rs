@@ -1,0 +1,282 @@
+//! Hard links, also those whose target comes later in the archive.
+//!
+//! A link resolves first in its own layer, then in the tree below as it was before this layer's whiteouts. Whether
+//! its own layer has the target is known for certain only when all its entries are in. Until then a link that
+//! cannot be resolved holds its place with a node of its own kind; the end of the layer puts the target there, or
+//! puts back what was there before.
+
+use super::builder::{NONE, implied_directory};
+use super::merge::Merge;
+use super::name;
+use super::node::{Row, Tag};
+use super::problem::Complaint;
+use super::records::{RecordKind, Records, Stored};
+use super::resolve::Missing;
+
+/// A hard link that waits for the end of its layer.
+pub(super) struct Pending {
+    /// Where its record lies.
+    place: u32,
+    node: u32,
+    entry: u32,
+    /// The earlier waiting link of the same layer that it leads to, if it does.
+    earlier: u32,
+    /// What the tree below has for its target.
+    below: u32,
+    /// Who made the entry that it took the place of.
+    displaced_made: u32,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Underway,
+    /// Leads to this node, or nowhere.
+    Done(u32),
+}
+
+impl Merge {
+    /// Returns what each hard link of a layer leads to in the tree below, and holds it there.
+    pub(super) fn targets_below(&mut self, records: &Records) -> Vec<u32> {
+        if records.hard_links() == 0 || self.tree.is_bare() {
+            return Vec::new();
+        }
+        let mut targets = Vec::with_capacity(records.hard_links() as usize);
+        for stored in records.iter() {
+            if let RecordKind::HardLink { target } = stored.kind {
+                let node = self.look(target).map_or(NONE, |entry| self.tree.entry(entry).node);
+                let linkable = node != NONE && self.tree.row(node).tag != Tag::Directory;
+                if linkable {
+                    self.tree.hold(node);
+                }
+                targets.push(if linkable { node } else { NONE });
+            }
+        }
+        targets
+    }
+
+    /// Returns the entry at a raw path, through symlinked parents; a symbolic link at its end stands for itself.
+    fn look(&mut self, raw: &[u8]) -> Option<u32> {
+        let mut path = Vec::new();
+        name::clean(raw, &mut path).ok()?;
+        let (parent, last) = name::split(&path);
+        let dir = self.walker.directory(&mut self.tree, parent, Missing::Stop).ok()??;
+        self.tree.find(dir, last)
+    }
+
+    fn is_directory(&mut self, raw: &[u8]) -> bool {
+        let mut path = Vec::new();
+        let cleaned = name::clean(raw, &mut path).is_ok();
+        cleaned && path.is_empty()
+            || self.look(raw).is_some_and(|entry| {
+                let node = self.tree.entry(entry).node;
+                self.tree.row(node).tag == Tag::Directory
+            })
+    }
+
+    /// Adds a hard link: at once if its own layer already has the target, else waiting.
+    pub(super) fn link(
+        &mut self,
+        stored: &Stored<'_>,
+        place: u32,
+        below: u32,
+        target: &[u8],
+        parent: &[u8],
+        last: &[u8],
+    ) -> Result<(), Complaint> {
+        let seen = self.look(target);
+        let node = seen.map_or(NONE, |entry| self.tree.entry(entry).node);
+        let tag = seen.map(|_| self.tree.row(node).tag).filter(|tag| *tag != Tag::Directory);
+        let own = seen.is_some_and(|entry| self.is_own(entry));
+        let mut waiting = Pending {
+            place,
+            node: NONE,
+            entry: NONE,
+            earlier: NONE,
+            below,
+            displaced_made: 0,
+            state: State::Waiting,
+        };
+        match tag {
+            Some(Tag::Pending) => waiting.earlier = node,
+            Some(_) if own => return self.link_now(stored, node, parent, last),
+            // Reached through a symbolic link of this layer: the tree below alone does not lead there.
+            Some(_) if below == NONE => waiting.below = node,
+            _ => {}
+        }
+        for node in [waiting.earlier, waiting.below] {
+            if node != NONE {
+                self.tree.hold(node);
+            }
+        }
+        let placed = self.wait(stored, &mut waiting, parent, last);
+        match placed {
+            Ok(()) => self.pending.push(waiting),
+            Err(_) => self.let_go(&waiting),
+        }
+        placed
+    }
+
+    fn link_now(
+        &mut self,
+        stored: &Stored<'_>,
+        node: u32,
+        parent: &[u8],
+        last: &[u8],
+    ) -> Result<(), Complaint> {
+        // Held, for making room for the link may take the target's own name away.
+        self.tree.hold(node);
+        let placed = self.parent(parent).and_then(|dir| match self.tree.find(dir, last) {
+            Some(entry) if self.tree.entry(entry).node == node => Ok(()),
+            old => self.place(stored, dir, last, old, node),
+        });
+        self.tree.release(node);
+        placed
+    }
+
+    /// Puts a node of a waiting link in the link's place.
+    fn wait(
+        &mut self,
+        stored: &Stored<'_>,
+        waiting: &mut Pending,
+        parent: &[u8],
+        last: &[u8],
+    ) -> Result<(), Complaint> {
+        let dir = self.parent(parent)?;
+        let number = self.pending.len() as u32;
+        let made = self.explicit();
+        let row = Row { tag: Tag::Pending, a: number, b: NONE, ..implied_directory(self.layer) };
+        let old = self.tree.find(dir, last);
+        waiting.node = self.tree.add_node(row)?;
+        match old {
+            None => waiting.entry = self.tree.attach(dir, last, waiting.node, made)?,
+            Some(entry) => {
+                self.note_duplicate(stored, entry, false);
+                waiting.entry = entry;
+                waiting.displaced_made = self.tree.entry(entry).made;
+                self.tree.displace(entry, waiting.node, made);
+            }
+        }
+        Ok(())
+    }
+
+    fn let_go(&mut self, waiting: &Pending) {
+        for node in [waiting.earlier, waiting.below] {
+            if node != NONE {
+                self.tree.release(node);
+            }
+        }
+    }
+
+    /// Puts the targets in the places of the links that waited for them.
+    pub(super) fn settle(&mut self, records: &Records) {
+        for number in 0..self.pending.len() {
+            self.resolve(number, records);
+        }
+        let pending = std::mem::take(&mut self.pending);
+        for waiting in &pending {
+            if let State::Done(node) = waiting.state
+                && node != NONE
+            {
+                self.tree.hold(node);
+            }
+        }
+        // Backwards: what a link took the place of may be a link that waited longer.
+        for (number, waiting) in pending.iter().enumerate().rev() {
+            let State::Done(target) = waiting.state else { unreachable!("all have been resolved") };
+            // A later entry may have taken its place, and yet another its numbers.
+            let row = self.tree.row(waiting.node);
+            let lives = row.tag == Tag::Pending && row.a == number as u32;
+            if !lives || self.tree.entry(waiting.entry).node != waiting.node {
+                continue;
+            }
+            if target != NONE {
+                self.tree.point(waiting.entry, target, self.explicit());
+                continue;
+            }
+            self.tree.restore(waiting.entry, waiting.displaced_made);
+            let stored = records.at(waiting.place);
+            let RecordKind::HardLink { target } = stored.kind else { unreachable!("only hard links wait") };
+            let directory = self.is_directory(target);
+            let target = target.to_vec();
+            self.report(
+                &stored,
+                match directory {
+                    true => Complaint::LinkToDirectory { target },
+                    false => Complaint::LinkMissing { target },
+                },
+            );
+        }
+        for waiting in &pending {
+            if let State::Done(node) = waiting.state
+                && node != NONE
+            {
+                self.tree.release(node);
+            }
+            self.let_go(waiting);
+        }
+    }
+
+    /// Finds out where a waiting link leads, and on the way where those lead that it leads through.
+    fn resolve(&mut self, number: usize, records: &Records) {
+        let mut chain = vec![number];
+        while let Some(&number) = chain.last() {
+            self.pending[number].state = match self.pending[number].state {
+                State::Done(node) => State::Done(node),
+                _ => State::Underway,
+            };
+            let result = self.step(number, records);
+            match result {
+                Step::Through(next) => chain.push(next),
+                Step::End(node) => {
+                    self.pending[number].state = State::Done(node);
+                    chain.pop();
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, number: usize, records: &Records) -> Step {
+        let Pending { place, earlier, below, state, .. } = self.pending[number];
+        if let State::Done(node) = state {
+            return Step::End(node);
+        }
+        if earlier != NONE
+            && let Some(step) = self.through(earlier)
+        {
+            return step;
+        }
+        let RecordKind::HardLink { target } = records.at(place).kind else {
+            unreachable!("only hard links wait")
+        };
+        if let Some(entry) = self.look(target).filter(|entry| self.is_own(*entry)) {
+            let node = self.tree.entry(entry).node;
+            match self.tree.row(node).tag {
+                Tag::Directory => {}
+                Tag::Pending => {
+                    if let Some(step) = self.through(node) {
+                        return step;
+                    }
+                }
+                _ => return Step::End(node),
+            }
+        }
+        Step::End(below)
+    }
+
+    /// Follows a waiting link; `None` if it leads nowhere, or back to where we come from.
+    fn through(&self, node: u32) -> Option<Step> {
+        let next = self.tree.row(node).a as usize;
+        match self.pending[next].state {
+            State::Waiting => Some(Step::Through(next)),
+            State::Underway | State::Done(NONE) => None,
+            State::Done(node) => Some(Step::End(node)),
+        }
+    }
+}
+
+enum Step {
+    Through(usize),
+    End(u32),
+}

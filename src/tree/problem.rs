@@ -1,0 +1,106 @@
+//! What could not be applied as a layer states it, and why.
+
+use super::name::{MAX_TARGET, NameError};
+use super::resolve::MAX_LINKS;
+
+/// Most problems kept for one layer; beyond it they are only counted. A person reads the first few, and a hostile
+/// layer could state millions.
+pub const MAX_PROBLEMS: usize = 1000;
+
+/// Something wrong with one entry of a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("layer {layer}: {}: {what}", path.escape_ascii())]
+pub struct Problem {
+    /// The number of the layer.
+    pub layer: u32,
+    /// Where the entry's header begins in the layer's stream.
+    pub header_offset: u64,
+    /// The entry's name, as the archive has it.
+    pub path: Vec<u8>,
+    /// What is wrong, and what was done about it.
+    pub what: Complaint,
+}
+
+/// What is wrong with an entry, and what was done about it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Complaint {
+    /// The name, or a name that a parent's symbolic link leads to, cannot be served. Left out.
+    #[error("left out: {0}")]
+    Name(#[from] NameError),
+    /// The name holds `..`, which was resolved lexically inside the root.
+    #[error("the name holds `..`; taken as the cleaned name inside the root")]
+    DotDot,
+    /// The root is not a directory in this entry. Left out.
+    #[error("left out: the entry names the root and is not a directory")]
+    RootNotDirectory,
+    /// A whiteout marker for nothing, `.` or `..`. Left out.
+    #[error("left out: a whiteout marker that names nothing, `.` or `..`")]
+    BadMarker,
+    /// An earlier entry of the same layer had this path.
+    #[error("replaces an earlier entry of the same layer")]
+    Duplicate,
+    /// An earlier entry of the same layer had the path of one of this entry's parents, and was no directory.
+    #[error(
+        "needs a parent directory where an earlier entry of the same layer is; the earlier one is replaced"
+    )]
+    ParentReplaced,
+    /// The parents lead through more than [`MAX_LINKS`] symbolic links. Left out.
+    #[error("left out: its parents lead through more than {MAX_LINKS} symbolic links")]
+    ParentLoop,
+    /// The layer's entries lead through symbolic links more often than any honest layer's. Left out.
+    #[error("left out: the layer's entries lead through too many symbolic links")]
+    TooManySteps,
+    /// A symbolic link to nothing. Left out.
+    #[error("left out: a symbolic link without a target")]
+    EmptyTarget,
+    /// A symbolic link whose target is longer than [`MAX_TARGET`]. Left out.
+    #[error("left out: a symbolic link's target of {0} bytes, more than {MAX_TARGET}")]
+    LongTarget(usize),
+    /// A hard link to what neither the layer nor those below hold. Left out.
+    #[error("left out: a hard link to {}, which does not exist", target.escape_ascii())]
+    LinkMissing {
+        /// The target, as the archive has it.
+        target: Vec<u8>,
+    },
+    /// A hard link to a directory. Left out.
+    #[error("left out: a hard link to {}, which is a directory", target.escape_ascii())]
+    LinkToDirectory {
+        /// The target, as the archive has it.
+        target: Vec<u8>,
+    },
+    /// The tree has as many nodes or as many bytes of names as one tree can have. Left out.
+    #[error("left out: the tree is full")]
+    Full,
+    /// There are more problems with this layer than are kept.
+    #[error("{0} more problems with this layer")]
+    More(u64),
+}
+
+/// The problems of all layers, bounded for each.
+#[derive(Default)]
+pub(super) struct Problems {
+    list: Vec<Problem>,
+    layer_start: usize,
+}
+
+impl Problems {
+    /// Begins the next layer.
+    pub(super) fn next_layer(&mut self) {
+        self.layer_start = self.list.len();
+    }
+
+    pub(super) fn add(&mut self, layer: u32, header_offset: u64, path: &[u8], what: Complaint) {
+        let before = self.list.len() - self.layer_start;
+        if before < MAX_PROBLEMS {
+            self.list.push(Problem { layer, header_offset, path: path.to_vec(), what });
+        } else if before == MAX_PROBLEMS {
+            self.list.push(Problem { layer, header_offset: 0, path: Vec::new(), what: Complaint::More(1) });
+        } else if let Some(Problem { what: Complaint::More(count), .. }) = self.list.last_mut() {
+            *count += 1;
+        }
+    }
+
+    pub(super) fn into_vec(self) -> Vec<Problem> {
+        self.list
+    }
+}

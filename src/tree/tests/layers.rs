@@ -1,0 +1,127 @@
+//! Replacement, parents and the root.
+
+use super::kit::{check, flawed};
+
+#[test]
+fn one_type_replaces_another() {
+    check(&["p=file", "p/ p/c"], "p/ p/c");
+    check(&["p=file", "p/c"], "p/ p/c");
+    check(&["p%c1:3", "p/c"], "p/ p/c");
+    check(&["p/ p/c", "p=file"], "p=file");
+    check(&["p/ p/c/d/e", "p->q"], "p->q");
+    check(&["t=t p->t", "p=new"], "p=new t=t");
+    check(&["t=t p->t", "p->else"], "p->else t=t");
+    check(&["p=f", "p%p"], "p%p");
+}
+
+#[test]
+fn a_directory_entry_replaces_a_symbolic_link() {
+    check(&["usr/lib/libc lib->usr/lib", "lib/ lib/foo"], "lib/ lib/foo usr/ usr/lib/ usr/lib/libc");
+}
+
+#[test]
+fn symlinked_parents_are_followed() {
+    check(&["usr/lib/libc lib->usr/lib", "lib/foo"], "lib->usr/lib usr/ usr/lib/ usr/lib/foo usr/lib/libc");
+    check(&["usr/lib/libc lib->/usr/lib", "lib/foo"], "lib->/usr/lib usr/ usr/lib/ usr/lib/foo usr/lib/libc");
+    check(&["lib->usr/lib", "lib/foo"], "lib->usr/lib usr/ usr/lib/ usr/lib/foo");
+    check(&["usr/lib/ lib->usr/lib lib/foo"], "lib->usr/lib usr/ usr/lib/ usr/lib/foo");
+    check(&["lib->../../../../tmp", "lib/f"], "lib->../../../../tmp tmp/ tmp/f");
+    check(&["a/b/ a/l->../c/./ c/", "a/l/x"], "a/ a/b/ a/l->../c/./ c/ c/x");
+    check(&["b->c c->d d/ ", "b/x/y"], "b->c c->d d/ d/x/ d/x/y");
+    check(&["f=1 l->f", "l/x"], "f/ f/x l->f");
+}
+
+#[test]
+fn loops_of_symbolic_links_end() {
+    flawed(&["a->b b->a", "a/x y"], "a->b b->a y", &["1:a/x:ParentLoop"]);
+    flawed(&["a->a", "a/x"], "a->a", &["1:a/x:ParentLoop"]);
+    flawed(&["a->a/b", "a/x"], "a->a/b", &["1:a/x:ParentLoop"]);
+    let chain = |links: u32| (0..links).map(|i| format!("l{i:02}->l{:02} ", i + 1)).collect::<String>();
+    let words = |links| format!("{} l{links:02}/", chain(links));
+    check(&[&words(40), "l00/x"], &format!("{}l40/ l40/x", chain(40)));
+    flawed(&[&words(41), "l00/x"], &format!("{}l41/", chain(41)), &["1:l00/x:ParentLoop"]);
+}
+
+#[test]
+fn many_steps_behind_symbolic_links_end() {
+    let long = "x/../".repeat(800);
+    let mut words: String = (0..39).map(|i| format!("l{i}->{long}l{} ", i + 1)).collect();
+    words.push_str("l39/ x/ ");
+    for i in 0..100 {
+        words.push_str(&format!("l0/d{i}/../f{i} d{i}/f "));
+    }
+    let (_, problems) = super::super::build_rootfs([super::kit::layer(&words)]);
+    let names = super::kit::complaints(&problems);
+    assert!(names.iter().all(|name| name.ends_with("DotDot")), "the last directory is remembered");
+    let words = words.replace("/../f", "/f");
+    let (_, problems) = super::super::build_rootfs([super::kit::layer(&words)]);
+    let names = super::kit::complaints(&problems);
+    assert!(!names.is_empty() && names.iter().all(|name| name.ends_with("TooManySteps")), "{names:?}");
+}
+
+#[test]
+fn links_and_directories_change_places_inside_a_layer() {
+    flawed(
+        &["foo/ foo/tmp/b foo->/ foo/tmp/b=2 foo/ foo/tmp/ foo/tmp/b=3"],
+        "foo/ foo/tmp/ foo/tmp/b=3 tmp/ tmp/b=2",
+        &["0:foo:Duplicate", "0:foo/:Duplicate"],
+    );
+    check(
+        &["localetc/ etc/passwd", "localetc->/etc localetc/x=>etc/passwd"],
+        "etc/ etc/passwd etc/x=>etc/passwd localetc->/etc",
+    );
+}
+
+#[test]
+fn a_stated_directory_gets_all_that_is_stated() {
+    check(&["d/@0700,5:6 d/x", "d/@1777,7:8"], "d/@1777,7:8 d/x");
+    check(&["d/@0700,5:6,t9", "d/y"], "d/@0700,5:6,t9 d/y");
+    check(&["d/@user.a=1", "d/@user.b=2"], "d/@user.b=2");
+    check(&["d/@user.a=1", "d/"], "d/");
+    check(&["a/c a/@0700,9:0"], "a/@0700,9:0 a/c");
+    check(&["a/b/c@0644,1:0"], "a/ a/b/ a/b/c@1:0");
+}
+
+#[test]
+fn the_last_of_several_wins() {
+    flawed(&["x=one x=two"], "x=two", &["0:x:Duplicate"]);
+    flawed(&["x=one x/ x/y"], "x/ x/y", &["0:x/:Duplicate"]);
+    flawed(&["x/ x/y x=one"], "x=one", &["0:x:Duplicate"]);
+    flawed(&["x/y x=one"], "x=one", &["0:x:Duplicate"]);
+    flawed(&["x=one x/y"], "x/ x/y", &["0:x/y:ParentReplaced"]);
+    flawed(&["d/ d/x d/@0700"], "d/@0700 d/x", &["0:d/:Duplicate"]);
+    flawed(&["x=1", "x=2 x=3", "x=4"], "x=4", &["1:x:Duplicate"]);
+}
+
+#[test]
+fn the_root_has_attributes() {
+    for name in ["./", "/", ".", "//./"] {
+        check(
+            &["x", &format!("{name}@0700,3:4,t5,user.a=1")]
+                .map(|words| words.replace(".@", "./@"))
+                .each_ref()
+                .map(String::as_str),
+            "/@0700,3:4,t5,user.a=1 x",
+        );
+    }
+    check(&["./@0700", "./@0711"], "/@0711");
+    check(&["./@0700 x", "y"], "/@0700 x y");
+}
+
+#[test]
+fn the_root_stays_a_directory() {
+    for (name, word) in [("./", "./=data"), (".", ".->etc"), ("", "=data"), ("/", "/=>x"), (".", ".%p")] {
+        flawed(&["x", word], "x", &[&format!("1:{name}:RootNotDirectory")]);
+    }
+    flawed(&["x", "a/..->y"], "x", &["1:a/..:DotDot", "1:a/..:RootNotDirectory"]);
+}
+
+#[test]
+fn layers_apply_in_order() {
+    let layers: Vec<_> = (0..32).map(|i| format!("x={i} d/f{i:02}={i}")).collect();
+    let layers: Vec<_> = layers.iter().map(String::as_str).collect();
+    let files: String = (0..32).map(|i| format!("d/f{i:02}={i} ")).collect();
+    check(&layers, &format!("d/ {files}x=31"));
+    check(&["x=1", ".wh.x q", "x=1"], "q x=1");
+    check(&[], "");
+}

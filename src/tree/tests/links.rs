@@ -1,0 +1,91 @@
+//! Hard links.
+
+use super::kit::{check, flawed};
+
+#[test]
+fn links_share_the_inode() {
+    check(&["a=x b=>a"], "a=x b=>a");
+    check(&["a=x b=>./a c=>/a d=>b"], "a=x b=>a c=>a d=>a");
+    check(&["a=x b=>../../a"], "a=x b=>a");
+    check(&["etc/p=x e->/etc b=>e/p"], "b=x e->/etc etc/ etc/p=>b");
+    check(&["n%c1:3 n2=>n"], "n%c1:3 n2=>n");
+    check(&["p%p q=>p"], "p%p q=>p");
+}
+
+#[test]
+fn a_link_to_a_symbolic_link_is_that_link() {
+    check(&["a->t b=>a"], "a->t b=>a");
+    check(&["lp->/etc/passwd d=>lp etc/passwd"], "d->/etc/passwd etc/ etc/passwd lp=>d");
+}
+
+#[test]
+fn links_reach_below() {
+    check(&["a=x", "b=>a"], "a=x b=>a");
+    check(&["a=A", "b=>a .wh.a"], "b=A");
+    check(&["a=A", ".wh.a b=>a"], "b=A");
+    check(&["d/a=A", "d/.wh..wh..opq d/b=>d/a"], "d/ d/b=A");
+    flawed(&["a=A", ".wh.a", "b=>a"], "", &["2:b:LinkMissing"]);
+    check(&["etc/p=x", "e->/etc b=>e/p"], "b=x e->/etc etc/ etc/p=>b");
+    check(&["a=A", "b=>a c=>b"], "a=A b=>a c=>a");
+    check(&["d/a=A", "d=>d/a"], "d=A");
+}
+
+#[test]
+fn links_look_in_their_own_layer_first() {
+    check(&["a=old", "a=new b=>a"], "a=new b=>a");
+    check(&["a=old", "b=>a a=new"], "a=new b=>a");
+    check(&["a=old b=old2", "b=>a"], "a=old b=>a");
+}
+
+#[test]
+fn links_may_come_before_their_target() {
+    check(&["b=>a a=x"], "a=x b=>a");
+    check(&["c=>b b=>a a=x"], "a=x b=>a c=>a");
+    check(&["b=>a c=>b a=x"], "a=x b=>a c=>a");
+    check(&["d/e/b=>s/a s->t t/a=x"], "d/ d/e/ d/e/b=x s->t t/ t/a=>d/e/b");
+    flawed(&["b=>a b=>a a=x"], "a=x b=>a", &["0:b:Duplicate"]);
+    flawed(&["b=>a a=x b=y"], "a=x b=y", &["0:b:Duplicate"]);
+    flawed(&["b=>a a=x b/c"], "a=x b/ b/c", &["0:b/c:ParentReplaced"]);
+    flawed(&["b=>a c=>b b=y a=x"], "a=x b=y c=>a", &["0:b:Duplicate"]);
+    let chain: String = (0..5000).map(|i| format!("l{i:04}=>l{:04} ", i + 1)).collect();
+    let names: String = (1..5001).map(|i| format!(" l{i:04}=>l0000")).collect();
+    check(&[&format!("{chain}l5000=x")], &format!("l0000=x{names}"));
+}
+
+#[test]
+fn dangling_links_are_left_out() {
+    flawed(&["x b=>nowhere"], "x", &["0:b:LinkMissing"]);
+    flawed(&["x b=>no/where c=>../.."], "x", &["0:c:LinkToDirectory", "0:b:LinkMissing"]);
+    flawed(&["a=>a"], "", &["0:a:LinkMissing"]);
+    check(&["a=x a=>a"], "a=x");
+    check(&["a=x", "a=>a"], "a=x");
+    flawed(&["a=>b b=>a"], "", &["0:b:LinkMissing", "0:a:LinkMissing"]);
+    check(&["b=x", "a=>b b=>a"], "a=x b=>a");
+    flawed(&["d/ b=>d"], "d/", &["0:b:LinkToDirectory"]);
+    flawed(&["d/x", "b=>d/"], "d/ d/x", &["1:b:LinkToDirectory"]);
+    flawed(&["a->b b->a c=>a/x"], "a->b b->a", &["0:c:LinkMissing"]);
+}
+
+#[test]
+fn a_dangling_link_spares_what_was_there() {
+    flawed(&["b=old", "b=>nowhere"], "b=old", &["1:b:LinkMissing"]);
+    flawed(&["b/x/y", "b=>nowhere"], "b/ b/x/ b/x/y", &["1:b:LinkMissing"]);
+    flawed(&["b=old", "b=>no b=>where"], "b=old", &["1:b:Duplicate", "1:b:LinkMissing", "1:b:LinkMissing"]);
+    flawed(&["b=old x=n", "b=>x b=>where"], "b=n x=>b", &["1:b:Duplicate", "1:b:LinkMissing"]);
+}
+
+#[test]
+fn the_first_entry_has_the_attributes() {
+    check(&["a=x@0600,1:0,user.a=1 b=>a@4755,2:0,t9"], "a=x@0600,1:0,user.a=1 b=>a");
+}
+
+#[test]
+fn replacing_one_name_leaves_the_others() {
+    check(&["a=A b=>a", "a=A2"], "a=A2 b=A");
+    check(&["a=A", "b=>a", "a=A3"], "a=A3 b=A");
+    check(&["a=A b=>a", ".wh.a"], "b=A");
+    flawed(&["a=one b=>a a=two"], "a=two b=one", &["0:a:Duplicate"]);
+    flawed(&["d/a=1 b=>d/a d=2"], "b=1 d=2", &["0:d:Duplicate"]);
+    flawed(&["d/a=1 d=>d/a"], "d=1", &["0:d:Duplicate"]);
+    flawed(&["a=1 a/b=>a"], "a/ a/b=1", &["0:a/b:ParentReplaced"]);
+}

@@ -1,0 +1,9 @@
+//! Tables of layers and the trees they make.
+
+mod kit;
+mod layers;
+mod links;
+mod model;
+mod names;
+mod views;
+mod whiteouts;

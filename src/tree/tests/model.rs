@@ -1,0 +1,237 @@
+//! Random layers against a model that knows nothing but a sorted map of full paths.
+//!
+//! The model has no nodes with names: a path maps to a file, and files with the same number are one. It resolves
+//! links by running over strings. Slow and plain on purpose.
+
+use super::super::*;
+use super::kit::{layer, render};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, PartialEq)]
+enum File {
+    Dir,
+    Link(String),
+    /// The word without its name: `=text`, `%p`.
+    Other(String),
+}
+
+#[derive(Clone)]
+struct Thing {
+    inode: usize,
+    file: File,
+}
+
+type Tree = BTreeMap<Vec<String>, Thing>;
+
+#[derive(Default)]
+struct Model {
+    tree: Tree,
+    inodes: usize,
+    own: BTreeSet<Vec<String>>,
+}
+
+fn parts(path: &str) -> Vec<String> {
+    path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+fn remove(tree: &mut Tree, path: &[String]) {
+    tree.retain(|other, _| !other.starts_with(path));
+}
+
+/// Resolves all but links at the end of `path`; `make` is told of each directory that is missing.
+fn resolve(tree: &Tree, path: &[String], mut links: u32) -> Option<(Vec<String>, Vec<Vec<String>>)> {
+    let mut done: Vec<String> = Vec::new();
+    let mut missing = Vec::new();
+    for (index, part) in path.iter().enumerate() {
+        if part == ".." {
+            done.pop();
+            continue;
+        }
+        done.push(part.clone());
+        match tree.get(&done).filter(|_| !missing.contains(&done)).map(|thing| &thing.file) {
+            Some(File::Dir) => {}
+            Some(File::Link(target)) => {
+                links += 1;
+                if links > MAX_LINKS {
+                    return None;
+                }
+                done.pop();
+                let mut full = if target.starts_with('/') { Vec::new() } else { done };
+                full.extend(parts(target));
+                full.extend(path[index + 1..].iter().cloned());
+                let (end, more) = resolve(tree, &full, links)?;
+                missing.extend(more);
+                return Some((end, missing));
+            }
+            _ => missing.push(done.clone()),
+        }
+    }
+    Some((done, missing))
+}
+
+impl Model {
+    fn add(&mut self, path: Vec<String>, file: File) {
+        self.inodes += 1;
+        self.tree.insert(path.clone(), Thing { inode: self.inodes, file });
+        self.own.insert(path);
+    }
+
+    /// Makes the parents of an entry and returns where it belongs.
+    fn place(&mut self, path: &[String]) -> Option<Vec<String>> {
+        let (last, parent) = path.split_last()?;
+        let (mut end, missing) = resolve(&self.tree, parent, 0)?;
+        for dir in missing {
+            remove(&mut self.tree, &dir);
+            self.add(dir, File::Dir);
+        }
+        end.push(last.clone());
+        Some(end)
+    }
+
+    /// Returns where an existing thing is.
+    fn find(tree: &Tree, path: &str) -> Option<Vec<String>> {
+        let path = parts(path);
+        let (last, parent) = path.split_last()?;
+        let (mut end, missing) = resolve(tree, parent, 0)?;
+        end.push(last.clone());
+        (missing.is_empty() && tree.contains_key(&end)).then_some(end)
+    }
+
+    fn apply(&mut self, words: &[String]) {
+        let below = self.tree.clone();
+        for word in words {
+            let path = parts(word.split(['=', '-', '%']).next().unwrap());
+            let (last, parent) = path.split_last().unwrap();
+            let Some(hidden) = last.strip_prefix(".wh.") else { continue };
+            let Some((mut dir, missing)) = resolve(&below, parent, 0) else { continue };
+            if !missing.is_empty() {
+                continue;
+            }
+            if hidden == ".wh..opq" {
+                self.tree.retain(|path, _| !(path.starts_with(&dir) && path.len() > dir.len()));
+            } else {
+                dir.push(hidden.to_owned());
+                remove(&mut self.tree, &dir);
+            }
+        }
+        self.own.clear();
+        for word in words {
+            let name = word.split(['=', '-', '%']).next().unwrap();
+            if name.contains(".wh.") {
+                continue;
+            }
+            let path = parts(name);
+            if let Some((_, target)) = word.split_once("=>") {
+                // Only links that the layer has already, or else those below have: others wait.
+                let found = Self::find(&self.tree, target)
+                    .filter(|end| self.own.contains(end))
+                    .map(|end| self.tree[&end].clone())
+                    .filter(|thing| thing.file != File::Dir);
+                let thing = found
+                    .or_else(|| Self::find(&below, target).map(|end| below[&end].clone()))
+                    .filter(|thing| thing.file != File::Dir);
+                let Some(thing) = thing else { continue };
+                let Some(end) = self.place(&path) else { continue };
+                if self.tree.get(&end).is_none_or(|old| old.inode != thing.inode) {
+                    remove(&mut self.tree, &end);
+                    self.tree.insert(end.clone(), thing);
+                    self.own.insert(end);
+                }
+                continue;
+            }
+            let Some(end) = self.place(&path) else { continue };
+            let file = match word.split_once("->") {
+                Some((_, target)) => File::Link(target.to_owned()),
+                None if word.ends_with('/') => File::Dir,
+                None => File::Other(word[name.len()..].to_owned()),
+            };
+            let keep = file == File::Dir && self.tree.get(&end).is_some_and(|old| old.file == File::Dir);
+            if keep {
+                self.own.insert(end);
+            } else {
+                remove(&mut self.tree, &end);
+                self.add(end, file);
+            }
+        }
+    }
+
+    fn render(&self) -> String {
+        let mut first = BTreeMap::new();
+        let word = |(path, thing): (&Vec<String>, &Thing)| {
+            let path = path.join("/");
+            match (&thing.file, first.get(&thing.inode)) {
+                (File::Dir, _) => format!("{path}/"),
+                (_, Some(name)) => format!("{path}=>{name}"),
+                (file, None) => {
+                    first.insert(thing.inode, path.clone());
+                    match file {
+                        File::Link(target) => format!("{path}->{target}"),
+                        File::Other(what) => format!("{path}{what}"),
+                        File::Dir => unreachable!(),
+                    }
+                }
+            }
+        };
+        self.tree.iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn path() -> impl Strategy<Value = String> {
+    proptest::collection::vec("[a-d]", 1..4).prop_map(|parts| parts.join("/"))
+}
+
+/// Words without hard links.
+fn plain() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => (path(), "[x-z]").prop_map(|(path, text)| format!("{path}={text}")),
+        3 => path().prop_map(|path| format!("{path}/")),
+        3 => (path(), path(), "/?(\\.\\./)?").prop_map(|(path, target, up)| format!("{path}->{up}{target}")),
+        1 => path().prop_map(|path| format!("{path}%p")),
+        2 => (path(), "[a-d]").prop_map(|(path, name)| format!("{path}/.wh.{name}")),
+        1 => "[a-d]".prop_map(|name| format!(".wh.{name}")),
+        1 => path().prop_map(|path| format!("{path}/.wh..wh..opq")),
+    ]
+}
+
+/// A layer whose hard links come last, so that none leads to a later entry: `links` has tables for those.
+fn words() -> impl Strategy<Value = Vec<String>> {
+    let links = (path(), path()).prop_map(|(path, target)| format!("{path}=>{target}"));
+    (proptest::collection::vec(plain(), 0..12), proptest::collection::vec(links, 0..2)).prop_map(
+        |(mut words, links)| {
+            words.extend(links.into_iter().take(1));
+            words
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn merging_agrees_with_the_model(layers in proptest::collection::vec(words(), 1..5)) {
+        let mut model = Model::default();
+        layers.iter().for_each(|words| model.apply(words));
+        let (tree, _) = build_rootfs(layers.iter().map(|words| layer(&words.join(" "))));
+        prop_assert_eq!(render(&tree), model.render());
+    }
+
+    /// Hard links anywhere, in any order: whatever comes out is a tree with true counts of links.
+    #[test]
+    fn any_layers_make_a_tree(
+        layers in proptest::collection::vec(
+            proptest::collection::vec(
+                prop_oneof![plain(), (path(), path()).prop_map(|(path, target)| format!("{path}=>{target}"))],
+                0..15,
+            ),
+            1..4,
+        ),
+    ) {
+        let records: Vec<_> = layers.iter().map(|words| layer(&words.join(" "))).collect();
+        let (tree, _) = build_rootfs(&records);
+        render(&tree);
+        for records in &records {
+            render(&build_layer(0, records).0);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What a finished tree says about its nodes, and what it costs.
+
+use super::super::*;
+use super::kit::{complaints, layer};
+
+/// Returns the layer of the node at a path.
+fn layer_of(tree: &FileTree, path: &str) -> u32 {
+    let step = |dir, name: &str| tree.child(dir, name.as_bytes()).unwrap();
+    tree.node(path.split('/').fold(tree.root(), step)).layer()
+}
+
+#[test]
+fn nodes_know_their_layer() {
+    let layers = ["a=1 b=2 d/x e/@0700 f/", "a=3 c=>b d/y e/z", "f/@0711 h=>a ./"];
+    let (tree, problems) = build_rootfs(layers.map(layer));
+    assert_eq!(complaints(&problems), [""; 0]);
+    for (path, expected) in
+        [("a", 1), ("b", 0), ("c", 0), ("d", 0), ("d/y", 1), ("e", 0), ("e/z", 1), ("f", 2), ("h", 1)]
+    {
+        assert_eq!(layer_of(&tree, path), expected, "{path}");
+    }
+    assert_eq!(tree.node(tree.root()).layer(), 2);
+    let (tree, _) = build_layer(7, &layer("a/b"));
+    assert_eq!((layer_of(&tree, "a"), layer_of(&tree, "a/b")), (7, 7));
+}
+
+#[test]
+fn sparse_files_keep_their_extents() {
+    let pieces = [
+        Extent { file_offset: 10, stream_offset: 1 << 40, length: 5 },
+        Extent { file_offset: 100, stream_offset: (1 << 40) + 5, length: 7 },
+    ];
+    let whole = [Extent { file_offset: 0, stream_offset: u64::from(u32::MAX) + 9, length: 3 }];
+    let table: [(&str, u64, &[Extent]); 4] =
+        [("pieces", 1000, &pieces), ("hole", 5, &[]), ("empty", 0, &[]), ("whole", 3, &whole)];
+    let mut records = Records::new();
+    for (path, size, extents) in table {
+        let record = Record {
+            path: path.as_bytes(),
+            kind: RecordKind::Regular,
+            mode: 0,
+            uid: u32::MAX,
+            gid: 1,
+            mtime: Time { seconds: -6, nanos: 500_000_000 },
+            size,
+            extents,
+            xattrs: &[(b"user.a", b"1"), (b"security.capability", b"\0\xff")],
+            header_offset: 0,
+        };
+        records.push(&record).unwrap();
+    }
+    let (tree, _) = build_rootfs([records]);
+    for (path, size, extents) in table {
+        let node = tree.node(tree.child(tree.root(), path.as_bytes()).unwrap());
+        assert_eq!((node.size(), &*node.extents()), (size, extents), "{path}");
+        assert_eq!((node.uid(), node.mode(), node.mtime().seconds), (u32::MAX, 0, -6));
+        assert_eq!(node.xattr(b"security.capability"), Some(b"\0\xff".as_slice()));
+        assert_eq!(node.xattr(b"user.b"), None);
+        assert_eq!(node.xattrs().count(), 2);
+    }
+}
+
+#[test]
+fn extended_attributes_survive_the_sorting() {
+    let words: String = (0..100).map(|i| format!("f{:02}@user.n={} ", (i * 37) % 100, i % 3)).collect();
+    let (tree, _) = build_rootfs([layer(&words), layer(".wh.f03 d/g@user.n=2 f07@user.n=1")]);
+    for i in (0..100).filter(|i| (i * 37) % 100 != 3) {
+        let name = format!("f{:02}", (i * 37) % 100);
+        let value = if name == "f07" { 1 } else { i % 3 };
+        let node = tree.node(tree.child(tree.root(), name.as_bytes()).unwrap());
+        assert_eq!(node.xattr(b"user.n"), Some(value.to_string().as_bytes()), "{name}");
+    }
+}
+
+#[test]
+fn problems_of_a_layer_are_bounded() {
+    let many = "a=>no ".repeat(MAX_PROBLEMS + 10);
+    let (_, problems) = build_rootfs([layer(&many), layer("b=>no")]);
+    // Each link but the first replaces the one before, and the last leads nowhere.
+    assert_eq!(problems.len(), MAX_PROBLEMS + 2);
+    assert_eq!(
+        problems[MAX_PROBLEMS].what,
+        Complaint::More(2 * (MAX_PROBLEMS as u64 + 10) - 1 - MAX_PROBLEMS as u64)
+    );
+    assert_eq!(problems[MAX_PROBLEMS + 1].layer, 1);
+    assert_eq!(
+        problems[MAX_PROBLEMS + 1].to_string(),
+        "layer 1: b: left out: a hard link to no, which does not exist"
+    );
+}
+
+#[test]
+fn a_node_number_is_checked() {
+    let (tree, _) = build_rootfs([layer("a b")]);
+    assert_eq!(tree.node_id(2).map(NodeId::index), Some(2));
+    assert_eq!(tree.node_id(3), None);
+    assert_eq!(tree.node_id(0), Some(tree.root()));
+}
+
+#[test]
+fn trees_stay_small() {
+    let words: String = (0..2000).map(|i| format!("d{}/f{i:07}=x ", i % 50)).collect();
+    let (tree, _) = build_rootfs([layer(&words)]);
+    assert!(tree.memory() < 2050 * (56 + 9 + 8) + 200, "{} bytes", tree.memory());
+}
