@@ -94,6 +94,11 @@ impl Builder {
         name_at(&self.bytes, self.entry(entry).name)
     }
 
+    /// Hashes a name, for sets of names that need not keep them.
+    pub(super) fn hash_name(&self, name: &[u8]) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
     fn hash(&self, dir: u32, name: &[u8]) -> u32 {
         self.hasher.hash_one((dir, name)) as u32
     }

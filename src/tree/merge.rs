@@ -8,12 +8,13 @@ use super::builder::{Builder, NONE, implied_directory};
 use super::freeze::freeze;
 use super::name::{self, MAX_TARGET, Marker};
 use super::node::{Row, Tag};
-use super::pending::Pending;
+use super::pending::{Link, Pending};
 use super::problem::{Complaint, Problem, Problems};
 use super::records::{RecordKind, Records, Stored};
 use super::resolve::{Missing, Walker};
 use super::{FileTree, Time};
 use std::borrow::Borrow;
+use std::collections::HashSet;
 
 /// Makes the tree of one layer alone: whiteout markers are the files they are, nothing is merged or hidden.
 ///
@@ -53,6 +54,8 @@ pub struct Merge {
     pub(super) epoch: u32,
     pub(super) walker: Walker,
     pub(super) pending: Vec<Pending>,
+    /// The hashes of all last components of the current layer, once they were needed.
+    pub(super) last_names: Option<HashSet<u64>>,
     pub(super) problems: Problems,
 }
 
@@ -72,6 +75,7 @@ impl Merge {
             epoch: 0,
             walker: Walker::default(),
             pending: Vec::new(),
+            last_names: None,
             problems: Problems::default(),
         }
     }
@@ -90,14 +94,18 @@ impl Merge {
         let (mut path, mut link) = (Vec::new(), 0);
         let mut entries = records.iter();
         loop {
-            let place = entries.place();
+            let at = entries.place();
             let Some(stored) = entries.next() else { break };
-            let mut target = NONE;
-            if let RecordKind::HardLink { .. } = stored.kind {
-                target = below.get(link).copied().unwrap_or(NONE);
-                link += 1;
-            }
-            if let Err(what) = self.add(&stored, place, target, &mut path) {
+            let added = self.enter(&stored, &mut path).and_then(|spot| match (spot, stored.kind) {
+                (None, _) => Ok(()),
+                (Some((parent, last)), RecordKind::HardLink { target }) => {
+                    let below = below.get(link).copied().unwrap_or(NONE);
+                    self.link(&Link { records, stored, at, below, target, parent, last })
+                }
+                (Some((parent, last)), _) => self.put(&stored, parent, last),
+            });
+            link += usize::from(matches!(stored.kind, RecordKind::HardLink { .. }));
+            if let Err(what) = added {
                 self.report(&stored, what);
             }
             if std::mem::take(&mut self.walker.overwrote) {
@@ -105,6 +113,7 @@ impl Merge {
             }
         }
         self.settle(records);
+        self.last_names = None;
         self.drop_metadata();
         for node in below.into_iter().filter(|node| *node != NONE) {
             self.tree.release(node);
@@ -169,32 +178,29 @@ impl Merge {
         }
     }
 
-    fn add(
+    /// Cleans an entry's path into `path` and returns its parent and last component; `None` where there is nothing
+    /// more to add.
+    fn enter<'a>(
         &mut self,
         stored: &Stored<'_>,
-        place: u32,
-        below: u32,
-        path: &mut Vec<u8>,
-    ) -> Result<(), Complaint> {
+        path: &'a mut Vec<u8>,
+    ) -> Result<Option<(&'a [u8], &'a [u8])>, Complaint> {
         if name::clean(stored.path, path)? {
             self.report(stored, Complaint::DotDot);
         }
         if path.is_empty() {
-            return self.set_root(stored);
+            return self.set_root(stored).map(|()| None);
         }
         let (parent, last) = name::split(path);
         if self.markers == Markers::Applied {
             match name::marker(last) {
                 Marker::Invalid => return Err(Complaint::BadMarker),
-                Marker::Whiteout(_) | Marker::Opaque => return Ok(()),
+                Marker::Whiteout(_) | Marker::Opaque => return Ok(None),
                 // Added like anything else, for hard links may lead to it; `drop_metadata` hides it.
                 Marker::Metadata | Marker::None => {}
             }
         }
-        match stored.kind {
-            RecordKind::HardLink { target } => self.link(stored, place, below, target, parent, last),
-            _ => self.put(stored, parent, last),
-        }
+        Ok(Some((parent, last)))
     }
 
     fn set_root(&mut self, stored: &Stored<'_>) -> Result<(), Complaint> {

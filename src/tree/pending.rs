@@ -13,10 +13,23 @@ use super::problem::Complaint;
 use super::records::{RecordKind, Records, Stored};
 use super::resolve::Missing;
 
+/// A hard link, as it comes.
+pub(super) struct Link<'a> {
+    pub(super) records: &'a Records,
+    pub(super) stored: Stored<'a>,
+    /// Where its record lies.
+    pub(super) at: u32,
+    /// What the tree below has for its target, or none.
+    pub(super) below: u32,
+    pub(super) target: &'a [u8],
+    pub(super) parent: &'a [u8],
+    pub(super) last: &'a [u8],
+}
+
 /// A hard link that waits for the end of its layer.
 pub(super) struct Pending {
     /// Where its record lies.
-    place: u32,
+    at: u32,
     node: u32,
     entry: u32,
     /// The earlier waiting link of the same layer that it leads to, if it does.
@@ -76,88 +89,88 @@ impl Merge {
     }
 
     /// Adds a hard link: at once if its own layer already has the target, else waiting.
-    pub(super) fn link(
-        &mut self,
-        stored: &Stored<'_>,
-        place: u32,
-        below: u32,
-        target: &[u8],
-        parent: &[u8],
-        last: &[u8],
-    ) -> Result<(), Complaint> {
-        let seen = self.look(target);
+    pub(super) fn link(&mut self, link: &Link<'_>) -> Result<(), Complaint> {
+        let seen = self.look(link.target);
         let node = seen.map_or(NONE, |entry| self.tree.entry(entry).node);
         let tag = seen.map(|_| self.tree.row(node).tag).filter(|tag| *tag != Tag::Directory);
         let own = seen.is_some_and(|entry| self.is_own(entry));
-        let mut waiting = Pending {
-            place,
-            node: NONE,
-            entry: NONE,
-            earlier: NONE,
-            below,
-            displaced_made: 0,
-            state: State::Waiting,
-        };
+        let (mut earlier, mut below) = (NONE, link.below);
         match tag {
-            Some(Tag::Pending) => waiting.earlier = node,
-            Some(_) if own => return self.link_now(stored, node, parent, last),
+            Some(Tag::Pending) => earlier = node,
+            Some(_) if own => return self.link_now(link, node),
             // Reached through a symbolic link of this layer: the tree below alone does not lead there.
-            Some(_) if below == NONE => waiting.below = node,
+            Some(_) if below == NONE => below = node,
             _ => {}
         }
-        for node in [waiting.earlier, waiting.below] {
-            if node != NONE {
-                self.tree.hold(node);
-            }
+        if earlier == NONE && below == NONE && !self.may_come(link) {
+            return Err(self.dangling(link.target));
         }
-        let placed = self.wait(stored, &mut waiting, parent, last);
-        match placed {
-            Ok(()) => self.pending.push(waiting),
-            Err(_) => self.let_go(&waiting),
+        let held = [earlier, below];
+        held.iter().filter(|node| **node != NONE).for_each(|node| self.tree.hold(*node));
+        let placed = self.wait(link, earlier, below);
+        if placed.is_err() {
+            held.iter().filter(|node| **node != NONE).for_each(|node| self.tree.release(*node));
         }
         placed
     }
 
-    fn link_now(
-        &mut self,
-        stored: &Stored<'_>,
-        node: u32,
-        parent: &[u8],
-        last: &[u8],
-    ) -> Result<(), Complaint> {
+    /// Says whether any entry of the layer could be what the link leads to, going by last components alone.
+    ///
+    /// A link that surely dangles must leave no trace, not even parents; most that dangle are told here.
+    fn may_come(&mut self, link: &Link<'_>) -> bool {
+        let names = self.last_names.get_or_insert_with(|| {
+            let mut path = Vec::new();
+            let mut last = |stored: Stored<'_>| {
+                name::clean(stored.path, &mut path).ok()?;
+                Some(self.tree.hash_name(name::split(&path).1))
+            };
+            link.records.iter().filter_map(&mut last).collect()
+        });
+        let mut path = Vec::new();
+        name::clean(link.target, &mut path).is_ok()
+            && names.contains(&self.tree.hash_name(name::split(&path).1))
+    }
+
+    /// Says what is wrong with a link that leads to no file.
+    fn dangling(&mut self, target: &[u8]) -> Complaint {
+        let directory = self.is_directory(target);
+        let target = target.to_vec();
+        match directory {
+            true => Complaint::LinkToDirectory { target },
+            false => Complaint::LinkMissing { target },
+        }
+    }
+
+    fn link_now(&mut self, link: &Link<'_>, node: u32) -> Result<(), Complaint> {
         // Held, for making room for the link may take the target's own name away.
         self.tree.hold(node);
-        let placed = self.parent(parent).and_then(|dir| match self.tree.find(dir, last) {
+        let placed = self.parent(link.parent).and_then(|dir| match self.tree.find(dir, link.last) {
             Some(entry) if self.tree.entry(entry).node == node => Ok(()),
-            old => self.place(stored, dir, last, old, node),
+            old => self.place(&link.stored, dir, link.last, old, node),
         });
         self.tree.release(node);
         placed
     }
 
-    /// Puts a node of a waiting link in the link's place.
-    fn wait(
-        &mut self,
-        stored: &Stored<'_>,
-        waiting: &mut Pending,
-        parent: &[u8],
-        last: &[u8],
-    ) -> Result<(), Complaint> {
-        let dir = self.parent(parent)?;
+    /// Puts a node of its own kind in the link's place.
+    fn wait(&mut self, link: &Link<'_>, earlier: u32, below: u32) -> Result<(), Complaint> {
+        let dir = self.parent(link.parent)?;
         let number = self.pending.len() as u32;
         let made = self.explicit();
         let row = Row { tag: Tag::Pending, a: number, b: NONE, ..implied_directory(self.layer) };
-        let old = self.tree.find(dir, last);
-        waiting.node = self.tree.add_node(row)?;
-        match old {
-            None => waiting.entry = self.tree.attach(dir, last, waiting.node, made)?,
+        let old = self.tree.find(dir, link.last);
+        let node = self.tree.add_node(row)?;
+        let (entry, displaced_made) = match old {
+            None => (self.tree.attach(dir, link.last, node, made)?, 0),
             Some(entry) => {
-                self.note_duplicate(stored, entry, false);
-                waiting.entry = entry;
-                waiting.displaced_made = self.tree.entry(entry).made;
-                self.tree.displace(entry, waiting.node, made);
+                self.note_duplicate(&link.stored, entry, false);
+                let displaced_made = self.tree.entry(entry).made;
+                self.tree.displace(entry, node, made);
+                (entry, displaced_made)
             }
-        }
+        };
+        let at = link.at;
+        self.pending.push(Pending { at, node, entry, earlier, below, displaced_made, state: State::Waiting });
         Ok(())
     }
 
@@ -171,8 +184,17 @@ impl Merge {
 
     /// Puts the targets in the places of the links that waited for them.
     pub(super) fn settle(&mut self, records: &Records) {
-        for number in 0..self.pending.len() {
-            self.resolve(number, records);
+        // Twice: where links lead in a circle that is broken by the tree below, those that closed the circle
+        // find nothing the first time.
+        for _ in 0..2 {
+            for number in 0..self.pending.len() {
+                if self.pending[number].state == State::Done(NONE) {
+                    self.pending[number].state = State::Waiting;
+                }
+            }
+            for number in 0..self.pending.len() {
+                self.resolve(number, records);
+            }
         }
         let pending = std::mem::take(&mut self.pending);
         for waiting in &pending {
@@ -196,17 +218,10 @@ impl Merge {
                 continue;
             }
             self.tree.restore(waiting.entry, waiting.displaced_made);
-            let stored = records.at(waiting.place);
+            let stored = records.at(waiting.at);
             let RecordKind::HardLink { target } = stored.kind else { unreachable!("only hard links wait") };
-            let directory = self.is_directory(target);
-            let target = target.to_vec();
-            self.report(
-                &stored,
-                match directory {
-                    true => Complaint::LinkToDirectory { target },
-                    false => Complaint::LinkMissing { target },
-                },
-            );
+            let what = self.dangling(target);
+            self.report(&stored, what);
         }
         for waiting in &pending {
             if let State::Done(node) = waiting.state
@@ -238,7 +253,7 @@ impl Merge {
     }
 
     fn step(&mut self, number: usize, records: &Records) -> Step {
-        let Pending { place, earlier, below, state, .. } = self.pending[number];
+        let Pending { at, earlier, below, state, .. } = self.pending[number];
         if let State::Done(node) = state {
             return Step::End(node);
         }
@@ -247,7 +262,7 @@ impl Merge {
         {
             return step;
         }
-        let RecordKind::HardLink { target } = records.at(place).kind else {
+        let RecordKind::HardLink { target } = records.at(at).kind else {
             unreachable!("only hard links wait")
         };
         if let Some(entry) = self.look(target).filter(|entry| self.is_own(*entry)) {

@@ -123,15 +123,23 @@ impl Model {
             }
             let path = parts(name);
             if let Some((_, target)) = word.split_once("=>") {
-                // Only links that the layer has already, or else those below have: others wait.
-                let found = Self::find(&self.tree, target)
-                    .filter(|end| self.own.contains(end))
-                    .map(|end| self.tree[&end].clone())
-                    .filter(|thing| thing.file != File::Dir);
-                let thing = found
-                    .or_else(|| Self::find(&below, target).map(|end| below[&end].clone()))
-                    .filter(|thing| thing.file != File::Dir);
-                let Some(thing) = thing else { continue };
+                // What the layer has already, or what those below have, or what its symlinks reach of that.
+                let get = |tree: &Tree| Self::find(tree, target).map(|end| (tree[&end].clone(), end));
+                let file = |(thing, _): &(Thing, _)| thing.file != File::Dir;
+                let thing = get(&self.tree)
+                    .filter(|(_, end)| self.own.contains(end))
+                    .filter(file)
+                    .or_else(|| get(&below).filter(file))
+                    .or_else(|| get(&self.tree).filter(file))
+                    .map(|(thing, _)| thing);
+                let Some(thing) = thing else {
+                    // Where another entry has such a name, the link waits for it in vain, in its place.
+                    let last = |word: &String| parts(word.split(['=', '-', '%']).next().unwrap()).pop();
+                    if words.iter().any(|word| last(word) == parts(target).pop()) {
+                        self.place(&path);
+                    }
+                    continue;
+                };
                 let Some(end) = self.place(&path) else { continue };
                 if self.tree.get(&end).is_none_or(|old| old.inode != thing.inode) {
                     remove(&mut self.tree, &end);
