@@ -105,18 +105,12 @@ impl<'a> Header<'a> {
         // GNU puts times and the sparse map where POSIX has the prefix; star ends it earlier for its times.
         if &self.0[257..263] != b"ustar\0" {
             &[]
-        } else if self.is_star() {
+        } else if &self.0[508..512] == b"tar\0" {
             &self.0[345..476]
         } else {
+            // star without its signature ends the prefix with a NUL, which will do.
             &self.0[345..500]
         }
-    }
-
-    /// Says whether the prefix is star's: signed as such, or followed by two times written star's way.
-    fn is_star(self) -> bool {
-        let time = |field: &[u8]| matches!(field[0], b'0'..=b'7') && field[11] == b' ';
-        &self.0[508..512] == b"tar\0"
-            || (self.0[475] == 0 && time(&self.0[476..488]) && time(&self.0[488..500]))
     }
 }
 
@@ -194,6 +188,8 @@ mod tests {
         check(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", Some(-1));
         check(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff", Some(i64::MAX));
         check(b"\x80\0\0\0\x80\0\0\0\0\0\0\0", None);
+        check(b"\xa0\0\0\0\0\0\0\0", Some(1 << 61));
+        check(b"\xc0\0\0\0\0\0\0\0", Some(-1 << 62));
         check(b"\xff\xff\xff\xff\x80\0\0\0\0\0\0\0", Some(i64::MIN));
         check(b"\xff\xff\xff\xff\x7f\xff\xff\xff\xff\xff\xff\xff", None);
         check(b"\xbf\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", None);

@@ -10,9 +10,7 @@ use super::{Fault, MAX_XATTR_BYTES, MAX_XATTR_LIST, MAX_XATTR_NAME, MAX_XATTR_VA
 /// libarchive leaves the padding away; others do not.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
 /// What the extended headers before a member say. `None` leaves the word to the header.
@@ -109,8 +107,7 @@ fn small(value: &[u8]) -> Option<u32> {
 /// Splits the first record off: `key=value` without length and newline, and what follows.
 fn split_record(block: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     let bad = Fault::Pax("bad record length");
-    // Twenty digits hold every length.
-    let space = block.iter().take(21).position(|byte| *byte == b' ').ok_or(bad.clone())?;
+    let space = block.iter().position(|byte| *byte == b' ').ok_or(bad.clone())?;
     let length =
         decimal(&block[..space]).and_then(|length| usize::try_from(length).ok()).ok_or(bad.clone())?;
     // At least the digits, the space and the newline; at most what there is.

@@ -202,3 +202,22 @@ impl MapReader {
         Ok(self.left == Some(0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_are_bounded() {
+        let mut map = Map::default();
+        let mut records = SparseRecords::default();
+        for i in 0..MAX_EXTENTS as u64 {
+            assert_eq!(map.push(2 * i, 1), Ok(()));
+            assert_eq!(records.take(b"offset", b"0"), Ok(()));
+            assert_eq!(records.take(b"numbytes", b"0"), Ok(()));
+        }
+        assert_eq!(map.push(1 << 40, 0), Ok(()));
+        assert_eq!(map.push(1 << 41, 1), Err(Fault::TooManyExtents));
+        assert_eq!(records.take(b"offset", b"0"), Err(Fault::TooManyExtents));
+    }
+}

@@ -43,6 +43,8 @@ fn pax_records_that_are_bad() {
     };
     bad(b"junk", "malformed PAX header: bad record length");
     bad(b"0 a=b\n", "malformed PAX header: bad record length");
+    bad(b"1 a=b\n", "malformed PAX header: bad record length");
+    bad(b"2 a=b\n", "malformed PAX header: bad record length");
     bad(b"3 a=b\n", "malformed PAX header: record without a newline");
     bad(b"99 a=b\n", "malformed PAX header: bad record length");
     bad(b"-6 a=b\n", "malformed PAX header: bad record length");
@@ -146,6 +148,10 @@ fn xattrs_without_end_are_bounded() {
     let many = (0..20000).map(|i| format!("SCHILY.xattr.{i:07}=")).collect::<Vec<_>>();
     let many: Vec<_> = many.iter().map(|text| &text[..]).collect();
     assert_eq!(count(tar().pax(&many).file("x", "").end()), (65536 / 8, 65536 / 8 * 7));
+    // The same name over and over is not kept over and over, so the last value comes too late.
+    let same = vec!["SCHILY.xattr.a=1"; 40000];
+    let same = tar().pax(&same).pax(&same).pax(&["SCHILY.xattr.a=late"]).file("x", "").end();
+    assert_eq!(count(same), (1, 2));
     let mut long = tar();
     for i in 0..20 {
         long = long.pax(&[&format!("SCHILY.xattr.{i:04}={}", "v".repeat(65532))]);

@@ -20,6 +20,7 @@ fn sparse_old_gnu() {
     };
     check(s(&[(2, 3), (7, 2), (10, 0)], 10, "abcde"), &["f s=..abc..de.", "f y=1"]);
     check(s(&[(0, 3)], 3, "abc"), &["f s=abc", "f y=1"]);
+    check(old_sparse(&[(0, 3)], 3, 3).with(386, [0; 12]).data("abc").end(), &["f s=abc"]);
     check(s(&[(5, 0)], 5, ""), &["f s=.....", "f y=1"]);
     check(s(&[], 5, ""), &["f s=.....", "f y=1"]);
     check(s(&[(0, 1), (2, 1), (4, 1), (6, 1)], 8, "abcd"), &["f s=a.b.c.d.", "f y=1"]);
@@ -39,6 +40,9 @@ fn sparse_old_gnu_in_several_blocks() {
     let start = || old_sparse(&[(0, 1), (2, 1), (4, 1), (6, 1)], 12, 6).with(482, [1]);
     let blocks = start().raw(more(&[(8, 1)], 1)).raw(more(&[(10, 1), (12, 0)], 0));
     check(blocks.clone().data("abcdef").file("y", "").end(), &["f s=a.b.c.d.e.f.", "f y="]);
+    let full: Vec<_> = (0..21).map(|i| (2 * i, 1)).collect();
+    let full = old_sparse(&[], 42, 21).with(482, [1]).raw(more(&full, 0)).data("abcdefghijklmnopqrstu").end();
+    check(full, &["f s=a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q.r.s.t.u."]);
     check(start(), &["tar header at 512: stream ends after 0 of its bytes"]);
     // The bad map is read to its end, or the next header would not be found.
     let bad = start().raw(more(&[(5, 1)], 1)).raw(more(&[(10, 1)], 0)).data("abcdef").file("y", "").end();
