@@ -19,6 +19,7 @@ pub mod cli;
 pub mod codec;
 pub mod fuse;
 pub mod image;
+pub mod layer;
 pub mod oci;
 pub mod problems;
 pub mod read_at;

@@ -225,8 +225,15 @@ impl BlobStore {
         }
     }
 
-    fn sized(&self, descriptor: &Descriptor) -> Result<Box<dyn ReadAt>, BlobError> {
+    /// Returns a blob's bytes as the source has them now, of the right number and otherwise unchecked.
+    ///
+    /// For who checks them all the same: a layer's pass takes the blob's digest itself, and every later read of a
+    /// layer is held against the digests of what it decompresses to.
+    pub fn claimed(&self, descriptor: &Descriptor) -> Result<Box<dyn ReadAt>, BlobError> {
         let digest = &descriptor.digest;
+        if let Data::Wrong(what) = &descriptor.data {
+            return Err(BlobError::Data { digest: digest.clone(), what: what.clone() });
+        }
         let raw = self.raw(descriptor)?;
         let found = raw.len().map_err(|e| BlobError::read(digest, e))?;
         // Size before digest, and before any expensive work (descriptor.md, "Verification").
@@ -240,7 +247,7 @@ impl BlobStore {
         let chunks = if descriptor.size <= CHUNK {
             self.whole(descriptor)?.1
         } else {
-            let raw = self.sized(descriptor)?;
+            let raw = self.claimed(descriptor)?;
             verified::hash_all(&*raw, &descriptor.digest, descriptor.size)?
         };
         self.stats.passes.fetch_add(1, Relaxed);
@@ -254,7 +261,7 @@ impl BlobStore {
         if digest.algorithm() == crate::oci::Algorithm::Unknown {
             return Err(BlobError::Unverifiable { digest: digest.clone() });
         }
-        let raw = self.sized(descriptor)?;
+        let raw = self.claimed(descriptor)?;
         let mut bytes = vec![0; usize::try_from(descriptor.size).expect("below a limit of ours")];
         let found = raw.read_at(0, &mut bytes).map_err(|e| BlobError::read(digest, e))?;
         if found < bytes.len() {

@@ -1,5 +1,6 @@
 //! The command line: arguments to plain options, failures to sentences and exit codes.
 
+mod cache;
 mod daemon;
 mod log;
 mod mount;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::oci::Platform;
+use crate::view::Symlinks;
 
 /// Exit status: the image is bad, or the mount failed.
 const FAILED: u8 = 1;
@@ -61,6 +63,18 @@ struct Args {
     #[arg(long, value_name = "GROUP", value_parser = mount_options::group)]
     gid: Option<u32>,
 
+    /// Show absolute symlinks of the image as they are, or relative, so that they stay inside the mount
+    #[arg(long, value_enum, default_value_t = SymlinksArg::Verbatim, value_name = "verbatim|rebase")]
+    symlinks: SymlinksArg,
+
+    /// Keep layer indexes here [default: $XDG_CACHE_HOME/ocifs, or ~/.cache/ocifs]
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+
+    /// Keep nothing on disk: every mount indexes its layers anew
+    #[arg(long, conflicts_with = "cache_dir")]
+    no_cache: bool,
+
     /// Append the log to this file
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
@@ -70,9 +84,24 @@ struct Args {
     verbose: u8,
 }
 
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum SymlinksArg {
+    Verbatim,
+    Rebase,
+}
+
+impl From<SymlinksArg> for Symlinks {
+    fn from(arg: SymlinksArg) -> Self {
+        match arg {
+            SymlinksArg::Verbatim => Self::Verbatim,
+            SymlinksArg::Rebase => Self::Rebase,
+        }
+    }
+}
+
 const AFTER_HELP: &str = "\
-The mount:  platforms/<os-arch>/{manifest.json,config.json,layers/N,pretty/…}   images/<name>/…
-            blobs/<algorithm>/<hex>   .ocifs/problems: what is wrong with the image
+The mount:  platforms/<os-arch>/{manifest.json,config.json,layers/N,diffs/N/…,rootfs/…}
+            images/<name>/…   blobs/<algorithm>/<hex>   .ocifs/problems: what is wrong with the image
 Unmount with `umount MOUNTPOINT`, or `fusermount3 -u MOUNTPOINT` when you are not root.
 
 Exit status: 0 fine, 1 the image is bad or the mount failed, 2 wrong usage.";

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 
 use super::daemon::{self, Role};
-use super::{Args, log as logging, mount_options, source};
+use super::{Args, cache, log as logging, mount_options, source};
 use crate::blob::BlobStore;
 use crate::fuse::{Access, MountOptions, mount};
 use crate::image::Catalog;
+use crate::layer::{Cache, LayerStore};
 use crate::oci::{Digest, Platform};
 use crate::problems::Problems;
-use crate::view::{View, ViewOptions};
+use crate::view::{Symlinks, View, ViewOptions};
 
 /// Most names listed in an error.
 const MAX_NAMES: usize = 20;
@@ -30,6 +31,8 @@ pub(super) struct Options {
     noexec: bool,
     uid: Option<u32>,
     gid: Option<u32>,
+    symlinks: Symlinks,
+    cache_dir: Option<PathBuf>,
     log_file: Option<PathBuf>,
     verbose: u8,
 }
@@ -59,6 +62,8 @@ impl Options {
             noexec,
             uid: args.uid,
             gid: args.gid,
+            symlinks: args.symlinks.into(),
+            cache_dir: if args.no_cache { None } else { cache::directory(args.cache_dir)? },
             log_file: args.log_file,
             verbose: args.verbose,
         })
@@ -85,14 +90,20 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
     if rehearsal {
         return Ok(());
     }
+    let layers = LayerStore::new(
+        catalog.store().clone(),
+        options.cache_dir.clone().map(|dir| Arc::new(Cache::new(dir))),
+    );
     let view = View::new(
         catalog,
+        layers,
         ViewOptions {
             image,
             platform: options.platform.clone(),
             owner: (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()),
             uid: options.uid,
             gid: options.gid,
+            symlinks: options.symlinks,
         },
     );
     let mounted = mount(

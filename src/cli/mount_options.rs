@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
+use clap::ValueEnum as _;
 use nix::unistd::{Group, User};
 
-use super::Args;
+use super::{Args, SymlinksArg};
 use crate::oci::Platform;
 
 /// Options that other programs read in fstab (mount(8), systemd), or that are true of this filesystem anyway. `rw`
@@ -86,13 +87,19 @@ pub(super) fn read(list: &str, args: &mut Args) -> anyhow::Result<bool> {
             "platform" => {
                 args.platform = Some(Platform::parse(need()?).with_context(|| format!("-o {option}"))?)
             }
+            "cache_dir" | "cache-dir" => args.cache_dir = Some(need()?.into()),
+            "no_cache" | "no-cache" => args.no_cache = true,
+            "symlinks" => {
+                args.symlinks =
+                    SymlinksArg::from_str(need()?, false).map_err(|e| anyhow!("-o {option}: {e}"))?;
+            }
             "log_file" | "log-file" => args.log_file = Some(need()?.into()),
             _ if name.starts_with("x-") || name.starts_with("X-") => {}
             _ if value.is_none() && PASSED_OVER.contains(&name) => {}
             _ if value.is_some() && PASSED_OVER_WITH_VALUE.contains(&name) => {}
             _ => bail!(
                 "-o {option}: no such option; ocifs knows ro, allow_other, allow_root, noexec, uid=, gid=, image=, \
-                 platform=, log_file="
+                 platform=, symlinks=, cache_dir=, no_cache, log_file="
             ),
         }
     }

@@ -3,8 +3,11 @@
 use fuser::Errno;
 
 use crate::blob::BlobError;
+use crate::codec::CodecError;
 use crate::image::ImageError;
+use crate::layer::LayerError;
 use crate::source::SourceError;
+use crate::tree::RecordsError;
 use crate::view::Error;
 
 /// Returns the errno of a failure. No catch-all arm: a new variant does not compile until somebody decides.
@@ -20,7 +23,12 @@ pub(super) fn errno(error: &Error) -> Errno {
         Error::Blob(e) => blob(e),
         Error::Image(e) => image(e),
         Error::Source(e) => source(e),
-        Error::Descriptor(_) => Errno::EIO,
+        Error::Layer(e) => layer(e),
+        Error::TooManyLayers { .. } => Errno::EFBIG,
+        Error::RootfsType { .. }
+        | Error::DiffIdCount { .. }
+        | Error::DiffId { .. }
+        | Error::Descriptor(_) => Errno::EIO,
     }
 }
 
@@ -50,5 +58,29 @@ fn source(error: &SourceError) -> Errno {
         SourceError::Absent | SourceError::NoSuchSource(_) => Errno::ENODATA,
         SourceError::TooLarge { .. } => Errno::EFBIG,
         SourceError::NotALayout { .. } | SourceError::NotRegular(_) | SourceError::Io(_) => Errno::EIO,
+    }
+}
+
+fn layer(error: &LayerError) -> Errno {
+    match error {
+        LayerError::Blob(e) => blob(e),
+        LayerError::Codec(CodecError::WindowTooLarge { .. }) => Errno::EOPNOTSUPP,
+        LayerError::Codec(CodecError::OutOfMemory { .. }) => Errno::ENOMEM,
+        LayerError::Codec(
+            CodecError::Truncated { .. }
+            | CodecError::Corrupt { .. }
+            | CodecError::Checksum { .. }
+            | CodecError::Length { .. }
+            | CodecError::BadCheckpoint { .. },
+        ) => Errno::EIO,
+        LayerError::Records(RecordsError::TooMany | RecordsError::TooLarge) => Errno::EFBIG,
+        LayerError::Records(RecordsError::Bad { .. } | RecordsError::Count { .. }) => Errno::EIO,
+        LayerError::TooLong { .. } => Errno::EFBIG,
+        LayerError::NotALayer { .. } | LayerError::Unverifiable(_) => Errno::EOPNOTSUPP,
+        LayerError::Tar(_)
+        | LayerError::DiffId { .. }
+        | LayerError::Changed { .. }
+        | LayerError::PastEnd { .. }
+        | LayerError::Bug(_) => Errno::EIO,
     }
 }

@@ -70,8 +70,8 @@ impl Kernel {
         self.workers.run(move || job(&view));
     }
 
-    fn is_grown(&self, ino: INodeNo) -> bool {
-        self.view.is_grown(Ino::from_raw(ino.0))
+    fn lists_at_once(&self, ino: INodeNo) -> bool {
+        self.view.lists_at_once(Ino::from_raw(ino.0))
     }
 }
 
@@ -100,7 +100,8 @@ impl Filesystem for Kernel {
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let name = name.as_bytes().to_vec();
-        self.dispatch(self.is_grown(parent), move |view| {
+        let at_once = self.view.looks_up_at_once(Ino::from_raw(parent.0), &name);
+        self.dispatch(at_once, move |view| {
             match answer(view, "lookup", parent, |view, ino| view.lookup(ino, &name)) {
                 Ok(found) => reply.entry_with_ttls(
                     &name_time_to_live(),
@@ -117,7 +118,8 @@ impl Filesystem for Kernel {
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        self.dispatch(self.is_grown(ino), move |view| match answer(view, "getattr", ino, View::attr) {
+        let at_once = self.view.describes_at_once(Ino::from_raw(ino.0));
+        self.dispatch(at_once, move |view| match answer(view, "getattr", ino, View::attr) {
             Ok(found) => reply.attr(&time_to_live(&found), &file_attr(&found)),
             Err(e) => reply.error(e),
         });
@@ -150,7 +152,7 @@ impl Filesystem for Kernel {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let at_once = self.view.reads_at_once(Ino::from_raw(ino.0));
+        let at_once = self.view.reads_at_once(Ino::from_raw(ino.0), offset, size as usize);
         self.dispatch(at_once, move |view| {
             match answer(view, "read", ino, |view, ino| view.read(ino, offset, size as usize)) {
                 Ok(bytes) => reply.data(&bytes),
@@ -160,7 +162,7 @@ impl Filesystem for Kernel {
     }
 
     fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        self.dispatch(self.is_grown(ino), move |view| {
+        self.dispatch(self.lists_at_once(ino), move |view| {
             let listed = answer(view, "readdir", ino, |view, ino| {
                 with_dots(view, ino, offset, &mut |name, at, next| {
                     let kind = at.map_or(fuser::FileType::Directory, |attr| file_type(attr.kind));
@@ -183,7 +185,7 @@ impl Filesystem for Kernel {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        self.dispatch(self.is_grown(ino), move |view| {
+        self.dispatch(self.lists_at_once(ino), move |view| {
             let listed = answer(view, "readdirplus", ino, |view, ino| {
                 let own = view.attr(ino)?;
                 with_dots(view, ino, offset, &mut |name, at, next| {

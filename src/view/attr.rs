@@ -58,6 +58,8 @@ pub struct Attr {
     pub nlink: u32,
     /// The size in bytes.
     pub size: u64,
+    /// Bytes that are stored: less than the size where a file has holes.
+    pub allocated: u64,
     /// When it was last written.
     pub mtime: Time,
     /// Major and minor number of a device.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::blobs::BlobTable;
 use super::error::Error;
+use super::files::LayerClaim;
 use super::graft::Graft;
 use super::skeleton::{Content, Skeleton};
 use super::{ViewOptions, history, names};
@@ -44,6 +45,8 @@ impl Plan<'_> {
             Graft::Pretty(entry) => Ok(self.pretty(entry)),
             Graft::Artifact(entry) => Ok(self.artifact(entry)),
             Graft::Failed(why) => Err((**why).clone()),
+            // Files grow elsewhere.
+            Graft::Diff(..) | Graft::Rootfs(_) => Ok(Skeleton::new()),
         }
     }
 
@@ -186,6 +189,7 @@ impl Plan<'_> {
         match &manifest {
             Ok(manifest) => {
                 self.layers(&mut tree, manifest);
+                self.contents(&mut tree, manifest, &config);
                 match config {
                     Ok(config) => {
                         self.check_platform(image, &config);
@@ -195,7 +199,9 @@ impl Plan<'_> {
                 }
             }
             Err(e) => {
-                tree.graft(0, names::LAYERS, Graft::Failed(Box::new(e.clone().into())));
+                for name in [names::LAYERS, names::DIFFS, names::ROOTFS] {
+                    tree.graft(0, name, Graft::Failed(Box::new(e.clone().into())));
+                }
                 tree.file(0, names::HISTORY, Content::Failed(Box::new(e.clone().into()), 1));
             }
         }
@@ -286,6 +292,23 @@ impl Plan<'_> {
         }
     }
 
+    /// Adds `diffs/` and `rootfs`, which grow when somebody looks inside.
+    fn contents(&self, tree: &mut Skeleton, manifest: &Manifest, config: &Result<ImageConfig, ImageError>) {
+        let directory = tree.directory(0, names::DIFFS);
+        for (n, layer) in manifest.layers.iter().enumerate() {
+            let graft = match (layer, u32::try_from(n)) {
+                (Ok(descriptor), Ok(number)) => {
+                    let diff_id = config.as_ref().ok().and_then(|c| c.diff_ids.get(n)?.clone().ok());
+                    Graft::Diff(number, Arc::new(LayerClaim { descriptor: descriptor.clone(), diff_id }))
+                }
+                (Err(e), _) => Graft::Failed(Box::new(e.clone().into())),
+                (_, Err(_)) => Graft::Failed(Box::new(Error::TooManyTrees)),
+            };
+            tree.graft(directory, &n.to_string(), graft);
+        }
+        tree.graft(0, names::ROOTFS, Graft::Rootfs(Arc::new(claims(manifest, config))));
+    }
+
     /// Adds `files/`: an artifact's layers by their titles.
     fn files(&self, tree: &mut Skeleton, manifest: &Manifest) {
         let titled = || {
@@ -369,6 +392,31 @@ impl Plan<'_> {
     fn problem(&self, name: &str, what: &dyn std::fmt::Display) {
         self.catalog.problems().add(&Problem::new(format!("{}{name}", self.path), what));
     }
+}
+
+/// Puts layers and diff_ids side by side, where the configuration vouches for all of them.
+fn claims(manifest: &Manifest, config: &Result<ImageConfig, ImageError>) -> Result<Vec<LayerClaim>, Error> {
+    let config = config.as_ref().map_err(|e| Error::from(e.clone()))?;
+    let digest = match &manifest.config {
+        Some(Ok(descriptor)) => descriptor.digest.clone(),
+        Some(Err(e)) => return Err(e.clone().into()),
+        None => return Err(Error::Stale),
+    };
+    // An unknown type must be refused (config.md, "rootfs").
+    if config.rootfs_type != "layers" {
+        return Err(Error::RootfsType { digest, found: config.rootfs_type.clone() });
+    }
+    let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids.len());
+    if layers != diff_ids {
+        return Err(Error::DiffIdCount { digest, diff_ids, layers });
+    }
+    let claim = |(number, (layer, diff_id)): (usize, (&Result<_, DescriptorError>, &Result<_, String>))| {
+        let what = |what: &String| Error::DiffId { digest: digest.clone(), number, what: what.clone() };
+        let diff_id: &Digest = diff_id.as_ref().map_err(what)?;
+        let descriptor: &Descriptor = layer.as_ref().map_err(|e| Error::from(e.clone()))?;
+        Ok(LayerClaim { descriptor: descriptor.clone(), diff_id: Some(diff_id.clone()) })
+    };
+    manifest.layers.iter().zip(&config.diff_ids).enumerate().map(claim).collect()
 }
 
 /// Names the platforms of an image. The first of one name keeps it; the same manifest under the same name is one.

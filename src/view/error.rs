@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use crate::blob::BlobError;
 use crate::image::ImageError;
+use crate::layer::LayerError;
+use crate::oci::Digest;
 use crate::source::SourceError;
 
 /// Why the view has no answer.
@@ -39,9 +41,54 @@ pub enum Error {
     /// The source itself.
     #[error(transparent)]
     Source(Arc<SourceError>),
+    /// A layer's contents.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// A configuration whose layers are of a kind we do not know (config.md, "rootfs.type").
+    #[error("{digest}: rootfs.type is {found:?}, want \"layers\"")]
+    RootfsType {
+        /// The configuration.
+        digest: Digest,
+        /// What it says.
+        found: String,
+    },
+    /// A manifest and a configuration of different images, it seems.
+    #[error("{digest}: the configuration has {diff_ids} diff_ids for {layers} layers")]
+    DiffIdCount {
+        /// The configuration.
+        digest: Digest,
+        /// How many diff_ids it has.
+        diff_ids: usize,
+        /// How many layers the manifest has.
+        layers: usize,
+    },
+    /// A diff_id that is no digest.
+    #[error("{digest}: rootfs.diff_ids[{number}]: {what}")]
+    DiffId {
+        /// The configuration.
+        digest: Digest,
+        /// Which one.
+        number: usize,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// More layers than we put together.
+    #[error("{found} layers, and we put at most {limit} together")]
+    TooManyLayers {
+        /// How many there are.
+        found: usize,
+        /// Our limit.
+        limit: usize,
+    },
     /// A descriptor that says nothing usable stands where a blob should be described.
     #[error("{0}")]
     Descriptor(#[from] crate::oci::DescriptorError),
+}
+
+impl From<&Error> for Error {
+    fn from(error: &Error) -> Self {
+        error.clone()
+    }
 }
 
 impl From<SourceError> for Error {
@@ -53,16 +100,14 @@ impl From<SourceError> for Error {
 impl Error {
     /// Says whether something is wrong with the source, which people want to know, and not with the question.
     pub(super) fn is_problem(&self) -> bool {
-        match self {
+        !matches!(
+            self,
             Self::NoSuchEntry
-            | Self::NotADirectory
-            | Self::IsADirectory
-            | Self::NotASymlink
-            | Self::Stale
-            | Self::NoXattr => false,
-            Self::TooManyTrees | Self::Blob(_) | Self::Image(_) | Self::Source(_) | Self::Descriptor(_) => {
-                true
-            }
-        }
+                | Self::NotADirectory
+                | Self::IsADirectory
+                | Self::NotASymlink
+                | Self::Stale
+                | Self::NoXattr
+        )
     }
 }

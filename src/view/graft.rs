@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 
 use super::error::Error;
+use super::files::{Files, LayerClaim};
 use super::ino::{Ino, SlotId};
-use super::skeleton::Skeleton;
+use super::skeleton::{Kind, Skeleton};
 use crate::image::{Entry, PlatformImage};
 
 /// What grows at a place, once somebody looks.
@@ -28,20 +29,80 @@ pub(super) enum Graft {
     Pretty(Arc<Entry>),
     /// `artifacts/<name>/`.
     Artifact(Arc<Entry>),
+    /// `diffs/N/`: one layer's own files.
+    Diff(u32, Arc<LayerClaim>),
+    /// `rootfs/`: the layers applied, or why they are not.
+    Rootfs(Arc<Result<Vec<LayerClaim>, Error>>),
     /// A directory that cannot be had: listing it says why.
     Failed(Box<Error>),
 }
 
+impl Graft {
+    /// Says whether an image's own files grow here, which takes a pass over its layers.
+    pub(super) fn is_files(&self) -> bool {
+        matches!(self, Self::Diff(..) | Self::Rootfs(_))
+    }
+
+    /// Returns how many bytes of blobs growing takes at most.
+    pub(super) fn blob_bytes(&self) -> u64 {
+        match self {
+            Self::Diff(_, claim) => claim.descriptor.size,
+            Self::Rootfs(claims) => {
+                let sizes = claims.iter().flatten().map(|claim| claim.descriptor.size);
+                sizes.fold(0, u64::saturating_add)
+            }
+            _ => 0,
+        }
+    }
+}
+
 /// A tree that appeared.
-pub(super) struct Tree {
-    pub(super) skeleton: Skeleton,
-    /// The slot of its first graft; the others follow.
-    pub(super) first_slot: u32,
+pub(super) enum Tree {
+    /// Documents, blobs and grafts.
+    Skeleton {
+        /// The tree.
+        skeleton: Skeleton,
+        /// The slot of its first graft; the others follow.
+        first_slot: u32,
+    },
+    /// An image's own files.
+    Files(Files),
 }
 
 impl Tree {
+    pub(super) fn child(&self, directory: u32, name: &[u8]) -> Result<Option<u32>, Error> {
+        match self {
+            Self::Skeleton { skeleton, .. } => skeleton.child(directory, name),
+            Self::Files(files) => files.child(directory, name),
+        }
+    }
+
+    /// Returns the slot that a graft's number means.
     pub(super) fn slot_of(&self, graft: u32) -> SlotId {
-        SlotId(self.first_slot + graft)
+        match self {
+            Self::Skeleton { first_slot, .. } => SlotId(first_slot + graft),
+            // It has none.
+            Self::Files(_) => SlotId::BLOBS,
+        }
+    }
+
+    /// Returns the slot that grows at a node, if one does.
+    pub(super) fn graft(&self, node: u32) -> Option<SlotId> {
+        match self {
+            Self::Skeleton { skeleton, .. } => match skeleton.node(node)?.kind {
+                Kind::Graft(graft) => Some(self.slot_of(graft)),
+                _ => None,
+            },
+            Self::Files(_) => None,
+        }
+    }
+
+    /// Returns the path of a node below this tree's root, for messages.
+    pub(super) fn path(&self, node: u32) -> String {
+        match self {
+            Self::Skeleton { skeleton, .. } => skeleton.path(node as usize),
+            Self::Files(files) => files.path(node),
+        }
     }
 }
 

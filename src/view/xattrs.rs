@@ -10,6 +10,9 @@ const NAME_MAX: usize = 255;
 /// Longest value (`XATTR_SIZE_MAX`), and longest list of names (`XATTR_LIST_MAX`), in bytes.
 const SIZE_MAX: usize = 65_536;
 
+/// What the names of our own attributes begin with; an image's attributes of such names are not shown.
+pub(super) const PREFIX: &[u8] = b"user.oci.";
+
 /// Names and values, in the order they are listed.
 pub(super) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 

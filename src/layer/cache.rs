@@ -1,0 +1,202 @@
+//! Where indexes and decompressed streams live on disk: a directory of ours, bounded, safe with several ocifs at once.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use crate::oci::Digest;
+
+/// Most bytes of indexes kept: some hundred large layers.
+const MAX_INDEXES: u64 = 1 << 30;
+
+/// Most bytes of decompressed streams kept: what can be made again is not worth more of somebody's disk.
+const MAX_SPILLS: u64 = 8 << 30;
+
+/// Largest index file read. Its parts have bounds that add up to less.
+const MAX_INDEX: u64 = 1 << 30;
+
+/// After this long an unfinished file belongs to nobody: its writer was killed.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// What a file in the cache is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Shelf {
+    /// Layer indexes.
+    Index,
+    /// Decompressed streams.
+    Spill,
+}
+
+impl Shelf {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Index => "index",
+            Self::Spill => "spill",
+        }
+    }
+
+    pub(super) fn limit(self) -> u64 {
+        match self {
+            Self::Index => MAX_INDEXES,
+            Self::Spill => MAX_SPILLS,
+        }
+    }
+}
+
+/// A directory of our own. Everything about it may fail; the mount works without.
+#[derive(Debug)]
+pub struct Cache {
+    root: PathBuf,
+    complained: AtomicBool,
+    numbers: AtomicU64,
+}
+
+impl Cache {
+    /// Uses `root`, which is made when first written to.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root, complained: AtomicBool::new(false), numbers: AtomicU64::new(0) }
+    }
+
+    /// Reads the index file of a blob, and marks it used.
+    pub(super) fn read_index(&self, key: &Digest) -> Option<Vec<u8>> {
+        let path = self.path(Shelf::Index, key);
+        let file = self.open(Shelf::Index, key)?;
+        let len = file.metadata().ok()?.len();
+        if len > MAX_INDEX {
+            log::debug!("{}: too large for an index", path.display());
+            return None;
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(len).ok()?);
+        file.take(MAX_INDEX).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// Opens a file of the cache, and marks it used.
+    pub(super) fn open(&self, shelf: Shelf, key: &Digest) -> Option<File> {
+        if !self.is_ours(&self.root.join(shelf.name())) {
+            return None;
+        }
+        let path = self.path(shelf, key);
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+        let file = File::options().read(true).custom_flags(flags).open(&path).ok()?;
+        if !file.metadata().ok()?.is_file() {
+            return None;
+        }
+        // The time of last use, for eviction. Readable is good enough where it cannot be set.
+        let _ = file.set_modified(SystemTime::now());
+        Some(file)
+    }
+
+    /// Takes a file out, because it is not what it should be.
+    pub(super) fn remove(&self, shelf: Shelf, key: &Digest) {
+        let _ = fs::remove_file(self.path(shelf, key));
+    }
+
+    /// Writes a file as a whole, or not at all.
+    pub(super) fn write(&self, shelf: Shelf, key: &Digest, bytes: &[u8]) {
+        let done = self.begin(shelf).and_then(|mut unfinished| {
+            unfinished.file.write_all(bytes)?;
+            self.keep(unfinished, key)
+        });
+        if let Err(e) = done {
+            self.complain(&e);
+        }
+    }
+
+    /// Begins a file that becomes visible with [`Cache::keep`] only.
+    pub(super) fn begin(&self, shelf: Shelf) -> io::Result<Unfinished> {
+        let dir = self.root.join(shelf.name());
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        if !self.is_ours(&dir) {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "belongs to somebody else, or others may write to it",
+            ));
+        }
+        let number = self.numbers.fetch_add(1, Relaxed);
+        let path = dir.join(format!(".unfinished-{}-{number}", std::process::id()));
+        let open = || File::options().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = open().or_else(|e| match e.kind() {
+            // Left by a process that had our number before.
+            io::ErrorKind::AlreadyExists => fs::remove_file(&path).and_then(|()| open()),
+            _ => Err(e),
+        })?;
+        Ok(Unfinished { file, path, shelf, kept: false })
+    }
+
+    /// Makes a finished file visible under `key`, and makes room for it.
+    pub(super) fn keep(&self, mut unfinished: Unfinished, key: &Digest) -> io::Result<()> {
+        unfinished.file.sync_data()?;
+        fs::rename(&unfinished.path, self.path(unfinished.shelf, key))?;
+        unfinished.kept = true;
+        self.evict(unfinished.shelf);
+        Ok(())
+    }
+
+    /// Says once that the cache is of no use; everything works without it, only slower.
+    pub(super) fn complain(&self, why: &io::Error) {
+        if !self.complained.swap(true, Relaxed) {
+            log::warn!(
+                "{}: cannot be used as cache: {why}; layers are indexed anew at each mount",
+                self.root.display()
+            );
+        }
+    }
+
+    fn path(&self, shelf: Shelf, key: &Digest) -> PathBuf {
+        self.root.join(shelf.name()).join(format!("{}-{}", key.algorithm_name(), key.encoded()))
+    }
+
+    /// What others can write to could be made by them, checksum and all.
+    fn is_ours(&self, dir: &Path) -> bool {
+        let own = nix::unistd::geteuid().as_raw();
+        fs::symlink_metadata(dir).is_ok_and(|m| m.is_dir() && m.uid() == own && m.mode() & 0o022 == 0)
+    }
+
+    /// Removes what was used longest ago until the shelf is within its limit.
+    fn evict(&self, shelf: Shelf) {
+        let Ok(entries) = fs::read_dir(self.root.join(shelf.name())) else { return };
+        let mut files = Vec::new();
+        let now = SystemTime::now();
+        for entry in entries.flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            let used = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            if entry.file_name().as_encoded_bytes().starts_with(b".unfinished-") {
+                if now.duration_since(used).is_ok_and(|age| age > ABANDONED) {
+                    let _ = fs::remove_file(entry.path());
+                }
+            } else {
+                files.push((used, meta.len(), entry.path()));
+            }
+        }
+        files.sort();
+        let mut total: u64 = files.iter().map(|(_, len, _)| len).sum();
+        for (_, len, path) in files {
+            if total <= shelf.limit() {
+                break;
+            }
+            if fs::remove_file(path).is_ok() {
+                total -= len;
+            }
+        }
+    }
+}
+
+/// A file that is not visible yet; it goes when it is dropped unfinished.
+pub(super) struct Unfinished {
+    pub(super) file: File,
+    path: PathBuf,
+    shelf: Shelf,
+    kept: bool,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

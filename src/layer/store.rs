@@ -1,0 +1,207 @@
+//! The layers of a mount: each gone over once, its index found in the cache or put there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::blocks::BlockCache;
+use super::cache::{Cache, Shelf};
+use super::index::{CHUNK, LayerIndex};
+use super::prefetch::{AHEAD, Prefetcher};
+use super::spill::SpillWriter;
+use super::{Layer, LayerError, index_file, scan};
+use crate::blob::{BlobStore, Flight};
+use crate::codec::Compression;
+use crate::oci::{Algorithm, Descriptor, Digest, MediaType};
+
+/// Counts of what was done with layers, for people who watch it.
+#[derive(Default, Debug)]
+pub struct LayerStats {
+    /// Passes over a layer.
+    pub passes: AtomicU64,
+    /// Bytes of the blobs of those passes.
+    pub passed: AtomicU64,
+    /// Indexes found in the cache.
+    pub cached: AtomicU64,
+    /// Chunks decoded.
+    pub chunks: AtomicU64,
+}
+
+/// The layers of one source.
+pub struct LayerStore {
+    blobs: Arc<BlobStore>,
+    cache: Option<Arc<Cache>>,
+    layers: Flight<(Digest, Algorithm), Arc<Layer>>,
+    blocks: Arc<BlockCache>,
+    prefetcher: Prefetcher,
+    stats: Arc<LayerStats>,
+    numbers: AtomicU32,
+    passes: Slots,
+}
+
+impl LayerStore {
+    /// Makes a store of the layers in `blobs`, with indexes kept in `cache`.
+    pub fn new(blobs: Arc<BlobStore>, cache: Option<Arc<Cache>>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            blobs,
+            cache,
+            layers: Flight::default(),
+            blocks: Arc::new(BlockCache::new()),
+            prefetcher: Prefetcher::default(),
+            stats: Arc::default(),
+            numbers: AtomicU32::new(0),
+            passes: Slots::new(cores),
+        }
+    }
+
+    /// Returns a layer, going over it where nobody has; `diff_id` is what its contents must hash to.
+    pub fn layer(&self, descriptor: &Descriptor, diff_id: Option<&Digest>) -> Result<Arc<Layer>, LayerError> {
+        let digest = &descriptor.digest;
+        if !matches!(descriptor.kind(), MediaType::Layer(_)) {
+            let media_type = descriptor.media_type.clone();
+            return Err(LayerError::NotALayer { digest: digest.clone(), media_type });
+        }
+        let algorithm = diff_id.map_or(Algorithm::Sha256, Digest::algorithm);
+        if let Some(diff_id) = diff_id.filter(|_| algorithm == Algorithm::Unknown) {
+            return Err(LayerError::Unverifiable(diff_id.clone()));
+        }
+        let layer =
+            self.layers.get_or_try(&(digest.clone(), algorithm), || self.open(descriptor, algorithm))?;
+        // The flight is by digest: another descriptor's size may have been the right one.
+        if layer.descriptor.size != descriptor.size {
+            self.blobs.claimed(descriptor)?;
+        }
+        match (diff_id, layer.index.diff_id(algorithm)) {
+            (Some(expected), Some(found)) if expected != found => Err(LayerError::DiffId {
+                digest: digest.clone(),
+                expected: expected.clone(),
+                found: found.clone(),
+            }),
+            _ => Ok(layer),
+        }
+    }
+
+    /// Says whether a layer's index is in memory.
+    pub fn is_open(&self, descriptor: &Descriptor, diff_id: Option<&Digest>) -> bool {
+        let algorithm = diff_id.map_or(Algorithm::Sha256, Digest::algorithm);
+        self.layers.get(&(descriptor.digest.clone(), algorithm)).is_some()
+    }
+
+    /// Reads from a layer's stream, and decodes ahead for somebody who reads on.
+    pub fn read(&self, layer: &Arc<Layer>, offset: u64, buf: &mut [u8]) -> Result<(), LayerError> {
+        layer.read(offset, buf)?;
+        let end = offset + buf.len() as u64;
+        if layer.reads_on(offset) {
+            let last = layer.stream_len().div_ceil(CHUNK);
+            let next = end / CHUNK + 1;
+            for chunk in (next..next + AHEAD).filter(|n| *n < last && !layer.blocks.has(layer.key(*n))) {
+                self.prefetcher.wish(layer, chunk);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the counters.
+    pub fn stats(&self) -> &LayerStats {
+        &self.stats
+    }
+
+    fn open(&self, descriptor: &Descriptor, algorithm: Algorithm) -> Result<Arc<Layer>, LayerError> {
+        let index = match self.cached(descriptor, algorithm) {
+            Some(index) => index,
+            None => self.pass(descriptor, algorithm)?,
+        };
+        let spill =
+            self.cache.as_ref().filter(|_| index.compression != Compression::None).and_then(|cache| {
+                let file = cache.open(Shelf::Spill, &descriptor.digest)?;
+                (file.metadata().ok()?.len() == index.stream_len).then(|| Arc::new(file))
+            });
+        Ok(Arc::new(Layer {
+            number: self.numbers.fetch_add(1, Relaxed),
+            descriptor: descriptor.clone(),
+            index,
+            blobs: self.blobs.clone(),
+            blocks: self.blocks.clone(),
+            stats: self.stats.clone(),
+            cache: self.cache.clone(),
+            spill: Mutex::new(spill),
+            parked: Mutex::new(Vec::new()),
+            last: AtomicU64::new(0),
+        }))
+    }
+
+    fn cached(&self, descriptor: &Descriptor, algorithm: Algorithm) -> Option<LayerIndex> {
+        let digest = &descriptor.digest;
+        let bytes = self.cache.as_ref()?.read_index(digest)?;
+        match index_file::decode(&bytes, digest) {
+            Ok(index) => {
+                let fits = index.blob_size == descriptor.size && index.diff_id(algorithm).is_some();
+                self.stats.cached.fetch_add(u64::from(fits), Relaxed);
+                fits.then_some(index)
+            }
+            Err(why) => {
+                log::debug!("index of {digest} ignored: {why}");
+                None
+            }
+        }
+    }
+
+    fn pass(&self, descriptor: &Descriptor, algorithm: Algorithm) -> Result<LayerIndex, LayerError> {
+        let raw = self.blobs.claimed(descriptor)?;
+        let _slot = self.passes.take();
+        let mut algorithms = vec![Algorithm::Sha256];
+        if algorithm != Algorithm::Sha256 {
+            algorithms.push(algorithm);
+        }
+        let mut head = [0; Compression::SNIFF_LEN];
+        let got = raw.read_at(0, &mut head).map_err(|e| scan::read_error(&descriptor.digest, e))?;
+        let sequential = matches!(
+            Compression::sniff(&head[..got]),
+            Compression::Zstd | Compression::Xz | Compression::Bzip2
+        );
+        let spill = self.cache.as_ref().filter(|_| sequential);
+        let spill = spill.map(|cache| SpillWriter::new(cache, &descriptor.digest));
+        let index = scan::scan(&*raw, descriptor, &algorithms, spill)?;
+        self.stats.passes.fetch_add(1, Relaxed);
+        self.stats.passed.fetch_add(descriptor.size, Relaxed);
+        if let Some(cache) = &self.cache {
+            match index_file::encode(&index, &descriptor.digest) {
+                Ok(bytes) => cache.write(Shelf::Index, &descriptor.digest, &bytes),
+                Err(e) => cache.complain(&e),
+            }
+        }
+        Ok(index)
+    }
+}
+
+/// As many passes at once as there are cores: more would only take memory.
+struct Slots {
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+struct Slot<'a>(&'a Slots);
+
+impl Slots {
+    fn new(n: usize) -> Self {
+        Self { free: Mutex::new(n), freed: Condvar::new() }
+    }
+
+    fn take(&self) -> Slot<'_> {
+        let mut free = self.free.lock();
+        while *free == 0 {
+            self.freed.wait(&mut free);
+        }
+        *free -= 1;
+        Slot(self)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock() += 1;
+        self.0.freed.notify_one();
+    }
+}

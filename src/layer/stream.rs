@@ -1,0 +1,181 @@
+//! What is done with the decompressed stream of a layer: its digests, its chunks, its entries.
+
+use super::LayerError;
+use super::index::CHUNK;
+use super::spill::SpillWriter;
+use crate::codec::Checkpoint;
+use crate::oci::{Algorithm, Digest, Hasher};
+use crate::tar::{self, Event, Parser, TarError};
+use crate::tree::{Extent, Record, RecordKind, Records, Time};
+
+/// Most lines about one layer. A person reads the first few, and a hostile layer could state millions.
+const MAX_PROBLEMS: usize = 1_000;
+
+/// Longest such line, in bytes: a name can have 64 KiB.
+const MAX_LINE: usize = 2_000;
+
+/// Takes the decompressed stream in order.
+pub(super) struct Stream {
+    hashers: Vec<Hasher>,
+    chunks: Vec<[u8; 32]>,
+    chunk: blake3::Hasher,
+    in_chunk: u64,
+    parser: Option<Parser>,
+    entries: Entries,
+    spill: Option<SpillWriter>,
+}
+
+/// What the stream came to.
+pub(super) struct End {
+    pub(super) diff_ids: Vec<Digest>,
+    pub(super) chunks: Vec<[u8; 32]>,
+    pub(super) records: Records,
+    pub(super) problems: Vec<String>,
+}
+
+struct Entries {
+    records: Records,
+    problems: Vec<String>,
+    more: u64,
+    failed: Option<LayerError>,
+}
+
+impl Stream {
+    pub(super) fn new(algorithms: &[Algorithm], spill: Option<SpillWriter>) -> Self {
+        let entries = Entries { records: Records::new(), problems: Vec::new(), more: 0, failed: None };
+        Self {
+            hashers: algorithms.iter().filter_map(|a| Hasher::new(*a)).collect(),
+            chunks: Vec::new(),
+            chunk: blake3::Hasher::new(),
+            in_chunk: 0,
+            parser: Some(Parser::new()),
+            entries,
+            spill,
+        }
+    }
+
+    pub(super) fn take(&mut self, piece: &[u8]) {
+        for hasher in &mut self.hashers {
+            hasher.update(piece);
+        }
+        self.take_chunks(piece);
+        if let Some(parser) = &mut self.parser {
+            parser.feed(piece, &mut |event| self.entries.take(event));
+        }
+        if let Some(spill) = &mut self.spill {
+            spill.take(piece);
+        }
+    }
+
+    fn take_chunks(&mut self, mut piece: &[u8]) {
+        while !piece.is_empty() {
+            let room = usize::try_from(CHUNK - self.in_chunk).expect("a chunk fits in memory");
+            let (now, later) = piece.split_at(room.min(piece.len()));
+            self.chunk.update(now);
+            self.in_chunk += now.len() as u64;
+            if self.in_chunk == CHUNK {
+                self.end_chunk();
+            }
+            piece = later;
+        }
+    }
+
+    fn end_chunk(&mut self) {
+        self.chunks.push(self.chunk.finalize().into());
+        self.chunk.reset();
+        self.in_chunk = 0;
+    }
+
+    /// Ends the stream. `checkpoints` tell whether it is worth keeping decompressed.
+    pub(super) fn finish(mut self, checkpoints: &[Checkpoint]) -> Result<End, LayerError> {
+        if self.in_chunk > 0 {
+            self.end_chunk();
+        }
+        if let Some(parser) = self.parser.take() {
+            match parser.finish(&mut |event| self.entries.take(event)) {
+                Ok(()) => {}
+                // The bytes are the image's own; they end early. What came before is whole and shown.
+                Err(e @ (TarError::HeaderCut { .. } | TarError::DataCut { .. })) => {
+                    self.entries.problem(format!("{e}; what comes before is shown"));
+                }
+                Err(e @ (TarError::Checksum { .. } | TarError::Size { .. })) => return Err(e.into()),
+            }
+        }
+        let Entries { mut records, mut problems, more, failed } = self.entries;
+        if let Some(e) = failed {
+            return Err(e);
+        }
+        if more > 0 {
+            problems.push(format!("{more} more problems with this layer"));
+        }
+        records.shrink_to_fit();
+        if let Some(spill) = self.spill {
+            spill.finish(checkpoints);
+        }
+        let diff_ids = self.hashers.into_iter().map(Hasher::finish).collect();
+        Ok(End { diff_ids, chunks: self.chunks, records, problems })
+    }
+}
+
+impl Entries {
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Entry(entry) => {
+                if self.failed.is_none()
+                    && let Err(e) = push(&mut self.records, &entry)
+                {
+                    self.failed = Some(e.into());
+                }
+            }
+            Event::Problem(problem) => {
+                let name = problem.name.map(|name| format!("{}: ", name.escape_ascii())).unwrap_or_default();
+                let left_out = if problem.what.leaves_out() { "; left out" } else { "" };
+                self.problem(format!(
+                    "{name}{}{left_out} (tar member at byte {})",
+                    problem.what, problem.offset
+                ));
+            }
+        }
+    }
+
+    fn problem(&mut self, mut line: String) {
+        line.truncate(line.floor_char_boundary(MAX_LINE));
+        match self.problems.len() < MAX_PROBLEMS {
+            true => self.problems.push(line),
+            false => self.more += 1,
+        }
+    }
+}
+
+/// Translates a tar's entry to a tree's record.
+fn push(records: &mut Records, entry: &tar::Entry) -> Result<(), crate::tree::RecordsError> {
+    let kind = match &entry.kind {
+        tar::Kind::Regular => RecordKind::Regular,
+        tar::Kind::Directory => RecordKind::Directory,
+        tar::Kind::Symlink(target) => RecordKind::Symlink { target },
+        tar::Kind::HardLink(target) => RecordKind::HardLink { target },
+        tar::Kind::CharDevice { major, minor } => RecordKind::CharDevice { major: *major, minor: *minor },
+        tar::Kind::BlockDevice { major, minor } => RecordKind::BlockDevice { major: *major, minor: *minor },
+        tar::Kind::Fifo => RecordKind::Fifo,
+    };
+    let extent = |e: &tar::Extent| Extent {
+        file_offset: e.file_offset,
+        stream_offset: e.stream_offset,
+        length: e.length,
+    };
+    let extents: Vec<Extent> = entry.extents.iter().map(extent).collect();
+    let xattrs: Vec<(&[u8], &[u8])> =
+        entry.xattrs.iter().map(|(n, v)| (n.as_slice(), v.as_slice())).collect();
+    records.push(&Record {
+        path: &entry.path,
+        kind,
+        mode: entry.mode,
+        uid: entry.uid,
+        gid: entry.gid,
+        mtime: Time { seconds: entry.mtime.seconds, nanos: entry.mtime.nanos },
+        size: entry.size,
+        extents: &extents,
+        xattrs: &xattrs,
+        header_offset: entry.header_offset,
+    })
+}

@@ -1,0 +1,321 @@
+//! Trees of an image's own files: one layer's, or the root filesystem.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use super::attr::{Attr, FileKind, Time};
+use super::error::Error;
+use super::ino::{Ino, SlotId};
+use super::xattrs::{self, Xattrs};
+use super::{Symlinks, ViewOptions};
+use crate::codec::Compression;
+use crate::layer::{Layer, LayerStore};
+use crate::oci::{Descriptor, Digest, LayerMedia, MediaType};
+use crate::tree::{self, FileTree, Kind, NodeId};
+
+/// Most layers of one image. Builders stop at 127; overlayfs at some hundred.
+const MAX_LAYERS: usize = 4_096;
+
+/// What a manifest and a configuration say about one layer.
+#[derive(Clone, Debug)]
+pub(super) struct LayerClaim {
+    pub(super) descriptor: Descriptor,
+    /// What the contents must hash to, where the configuration says.
+    pub(super) diff_id: Option<Digest>,
+}
+
+/// A tree of an image's files, and the layers their bytes are in.
+pub(super) struct Files {
+    tree: FileTree,
+    /// The layers, from the one numbered `first_layer` on.
+    layers: Vec<Arc<Layer>>,
+    first_layer: u32,
+    /// Whether nodes say which layer they came from.
+    is_rootfs: bool,
+    /// How deep absolute symlinks stand, where they are to be shown relative to the tree.
+    depths: Option<HashMap<u32, usize>>,
+    store: Arc<LayerStore>,
+}
+
+impl Files {
+    /// Builds the tree of one layer, whiteout markers and all.
+    pub(super) fn of_layer(
+        store: &Arc<LayerStore>,
+        number: u32,
+        claim: &LayerClaim,
+        options: &ViewOptions,
+        problem: &mut dyn FnMut(String),
+    ) -> Result<Self, Error> {
+        let layer = store.layer(&claim.descriptor, claim.diff_id.as_ref())?;
+        tell(&layer, &claim.descriptor, "", problem);
+        let (tree, problems) = tree::build_layer(number, &layer.records()?);
+        problems.iter().for_each(|p| problem(p.to_string()));
+        Ok(Self::new(store, tree, vec![layer], number, false, options))
+    }
+
+    /// Builds the root filesystem of `claims`, the base first. Layers are gone over side by side.
+    pub(super) fn of_image(
+        store: &Arc<LayerStore>,
+        claims: &[LayerClaim],
+        options: &ViewOptions,
+        problem: &mut dyn FnMut(String),
+    ) -> Result<Self, Error> {
+        if claims.len() > MAX_LAYERS {
+            return Err(Error::TooManyLayers { found: claims.len(), limit: MAX_LAYERS });
+        }
+        let layers = open_all(store, claims)?;
+        for (n, (layer, claim)) in layers.iter().zip(claims).enumerate() {
+            tell(layer, &claim.descriptor, &format!("layer {n}: "), problem);
+        }
+        let mut failed = None;
+        // One layer's entries at a time: they are dropped before the next ones are unpacked.
+        let records = layers.iter().map_while(|layer| layer.records().map_err(|e| failed = Some(e)).ok());
+        let (tree, problems) = tree::build_rootfs(records);
+        if let Some(e) = failed {
+            return Err(e.into());
+        }
+        problems.iter().for_each(|p| problem(p.to_string()));
+        Ok(Self::new(store, tree, layers, 0, true, options))
+    }
+
+    fn new(
+        store: &Arc<LayerStore>,
+        tree: FileTree,
+        layers: Vec<Arc<Layer>>,
+        first_layer: u32,
+        is_rootfs: bool,
+        options: &ViewOptions,
+    ) -> Self {
+        let depths = (options.symlinks == Symlinks::Rebase).then(|| absolute_symlinks(&tree));
+        Self { tree, layers, first_layer, is_rootfs, depths, store: store.clone() }
+    }
+
+    fn id(&self, node: u32) -> Result<NodeId, Error> {
+        self.tree.node_id(node).ok_or(Error::Stale)
+    }
+
+    pub(super) fn child(&self, directory: u32, name: &[u8]) -> Result<Option<u32>, Error> {
+        Ok(self.tree.child(self.directory(directory)?, name).map(NodeId::index))
+    }
+
+    fn directory(&self, node: u32) -> Result<NodeId, Error> {
+        let id = self.id(node)?;
+        match self.tree.node(id).kind() {
+            Kind::Directory => Ok(id),
+            _ => Err(Error::NotADirectory),
+        }
+    }
+
+    pub(super) fn children(&self, directory: u32) -> Result<tree::Children<'_>, Error> {
+        Ok(self.tree.children(self.directory(directory)?))
+    }
+
+    pub(super) fn parent(&self, directory: u32) -> Result<u32, Error> {
+        self.tree.parent(self.id(directory)?).map(NodeId::index).ok_or(Error::NotADirectory)
+    }
+
+    pub(super) fn attr(&self, slot: SlotId, number: u32, options: &ViewOptions) -> Result<Attr, Error> {
+        let id = self.id(number)?;
+        let node = self.tree.node(id);
+        let kind = match node.kind() {
+            Kind::Regular => FileKind::Regular,
+            Kind::Directory => FileKind::Directory,
+            Kind::Symlink => FileKind::Symlink,
+            Kind::CharDevice => FileKind::CharDevice,
+            Kind::BlockDevice => FileKind::BlockDevice,
+            Kind::Fifo => FileKind::Fifo,
+        };
+        let size = match kind {
+            FileKind::Symlink => self.target(number)?.len() as u64,
+            _ => node.size(),
+        };
+        let mtime = node.mtime();
+        Ok(Attr {
+            ino: Ino::new(slot, number),
+            kind,
+            mode: if kind == FileKind::Symlink { 0o777 } else { node.mode() },
+            uid: options.uid.unwrap_or(node.uid()),
+            gid: options.gid.unwrap_or(node.gid()),
+            nlink: node.nlink(),
+            size,
+            allocated: node.extents().iter().map(|e| e.length).sum(),
+            mtime: Time { seconds: mtime.seconds, nanos: mtime.nanos },
+            rdev: node.rdev().unwrap_or_default(),
+            settled: true,
+        })
+    }
+
+    pub(super) fn target(&self, number: u32) -> Result<Vec<u8>, Error> {
+        let target = self.tree.node(self.id(number)?).target().ok_or(Error::NotASymlink)?;
+        let Some(depth) = self.depths.as_ref().and_then(|depths| depths.get(&number)) else {
+            return Ok(target.to_vec());
+        };
+        let below: &[u8] = target.trim_ascii_start().strip_prefix(b"/").unwrap_or(target);
+        let first = below.iter().position(|b| *b != b'/').unwrap_or(below.len());
+        let mut rebased = b"../".repeat(*depth);
+        rebased.extend_from_slice(&below[first..]);
+        Ok(if rebased.is_empty() { b".".to_vec() } else { rebased })
+    }
+
+    pub(super) fn read(&self, number: u32, offset: u64, len: usize) -> Result<Vec<u8>, Error> {
+        let node = self.tree.node(self.id(number)?);
+        match node.kind() {
+            Kind::Regular => {}
+            Kind::Directory => return Err(Error::IsADirectory),
+            _ => return Err(Error::Stale),
+        }
+        let end = offset.saturating_add(len as u64).min(node.size());
+        let Some(len) = end.checked_sub(offset).filter(|len| *len > 0) else { return Ok(Vec::new()) };
+        // Holes are what no extent covers.
+        let mut bytes = vec![0; usize::try_from(len).expect("no longer than asked for")];
+        let layer = self.layer(&node)?;
+        for piece in pieces(&node, offset, end) {
+            let from = usize::try_from(piece.at - offset).expect("within the answer");
+            let to = from + usize::try_from(piece.len).expect("within the answer");
+            self.store.read(layer, piece.stream_offset, &mut bytes[from..to])?;
+        }
+        Ok(bytes)
+    }
+
+    /// Says whether a read is answered from memory.
+    pub(super) fn is_at_hand(&self, number: u32, offset: u64, len: u64) -> bool {
+        let Ok(id) = self.id(number) else { return true };
+        let node = self.tree.node(id);
+        let Ok(layer) = self.layer(&node) else { return true };
+        pieces(&node, offset, offset.saturating_add(len).min(node.size()))
+            .all(|piece| layer.is_at_hand(piece.stream_offset, piece.len))
+    }
+
+    fn layer(&self, node: &tree::Node<'_>) -> Result<&Arc<Layer>, Error> {
+        let n = node.layer().checked_sub(self.first_layer).and_then(|n| usize::try_from(n).ok());
+        n.and_then(|n| self.layers.get(n)).ok_or(Error::Stale)
+    }
+
+    /// The image's own attributes, and in a root filesystem which layer put the node here.
+    pub(super) fn xattrs(&self, number: u32) -> Result<Xattrs, Error> {
+        let node = self.tree.node(self.id(number)?);
+        let own = node.xattrs().map(|(name, value)| (name.to_vec(), value.to_vec()));
+        let mut all: Xattrs = own.filter(|(name, _)| !name.starts_with(xattrs::PREFIX)).collect();
+        // The root of an image whose layers do not state it came from none.
+        if self.is_rootfs && number != 0 {
+            let layer = self.layer(&node)?;
+            all.push((b"user.oci.layer".to_vec(), node.layer().to_string().into_bytes()));
+            all.push((b"user.oci.layer.digest".to_vec(), layer.digest().as_str().as_bytes().to_vec()));
+        }
+        Ok(all)
+    }
+
+    /// Finds a path of a node. Goes through the whole tree: for messages about failures only.
+    pub(super) fn path(&self, number: u32) -> String {
+        let mut names: Vec<u8> = Vec::new();
+        let (mut child, mut found) = (number, None);
+        for directory in 0..self.tree.node_count() {
+            let Some(id) = self.tree.node_id(directory) else { break };
+            let children = self.tree.children(id);
+            found = children.iter().find(|(_, id)| id.index() == number);
+            if let Some((name, _)) = found {
+                names.extend(name.iter().rev());
+                child = directory;
+                break;
+            }
+        }
+        if found.is_none() {
+            return String::new();
+        }
+        while child != 0 {
+            let Ok(parent) = self.parent(child) else { break };
+            let Ok(children) = self.children(parent) else { break };
+            let at = children.iter().find(|(_, id)| id.index() == child);
+            let Some((name, _)) = at else { break };
+            names.push(b'/');
+            names.extend(name.iter().rev());
+            child = parent;
+        }
+        names.reverse();
+        names.escape_ascii().to_string()
+    }
+}
+
+/// A part of a read that lies in one place of the layer's stream.
+struct Piece {
+    at: u64,
+    stream_offset: u64,
+    len: u64,
+}
+
+fn pieces<'a>(node: &tree::Node<'a>, offset: u64, end: u64) -> impl Iterator<Item = Piece> + use<'a> {
+    let extents = node.extents();
+    let first = extents.partition_point(|e| e.file_offset.saturating_add(e.length) <= offset);
+    let piece = move |e: tree::Extent| {
+        let from = e.file_offset.max(offset);
+        let to = e.file_offset.saturating_add(e.length).min(end);
+        let len = to.checked_sub(from).filter(|len| *len > 0)?;
+        Some(Piece { at: from, stream_offset: e.stream_offset.checked_add(from - e.file_offset)?, len })
+    };
+    (first..extents.len()).map_while(move |n| extents.get(n).copied().and_then(piece))
+}
+
+/// Opens layers side by side, a thread for each core.
+fn open_all(store: &Arc<LayerStore>, claims: &[LayerClaim]) -> Result<Vec<Arc<Layer>>, Error> {
+    let next = AtomicUsize::new(0);
+    let open = || {
+        let mut opened = Vec::new();
+        while let Some((n, claim)) = Some(next.fetch_add(1, Relaxed)).and_then(|n| Some((n, claims.get(n)?)))
+        {
+            opened.push((n, store.layer(&claim.descriptor, claim.diff_id.as_ref())));
+        }
+        opened
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(claims.len());
+    let mut opened = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(open)).collect();
+        let mut opened = open();
+        for other in others {
+            opened.extend(other.join().unwrap_or_default());
+        }
+        opened
+    });
+    opened.sort_by_key(|(n, _)| *n);
+    let layers = opened.into_iter().map(|(_, layer)| Ok(layer?)).collect::<Result<Vec<_>, Error>>()?;
+    match layers.len() == claims.len() {
+        true => Ok(layers),
+        false => Err(crate::layer::LayerError::Bug("a layer was not opened").into()),
+    }
+}
+
+/// Tells what is odd about a layer.
+fn tell(layer: &Layer, descriptor: &Descriptor, prefix: &str, problem: &mut dyn FnMut(String)) {
+    let said = match descriptor.kind() {
+        MediaType::Layer(LayerMedia::Tar) => Some(Compression::None),
+        MediaType::Layer(LayerMedia::Gzip) => Some(Compression::Gzip),
+        MediaType::Layer(LayerMedia::Zstd) => Some(Compression::Zstd),
+        _ => None,
+    };
+    let is = layer.compression();
+    // Nothing at all is compressed in no way.
+    if said.is_some_and(|said| said != is) && layer.stream_len() > 0 {
+        problem(format!("{prefix}its media type is {}, its bytes are {is}", descriptor.media_type));
+    }
+    layer.problems().iter().for_each(|line| problem(format!("{prefix}{line}")));
+}
+
+/// Finds how deep each absolute symlink stands, by its first name.
+fn absolute_symlinks(tree: &FileTree) -> HashMap<u32, usize> {
+    let mut depths = HashMap::new();
+    let mut todo = vec![(tree.root(), 0)];
+    while let Some((directory, depth)) = todo.pop() {
+        let children = tree.children(directory);
+        for (_, id) in children.iter() {
+            let node = tree.node(id);
+            match node.kind() {
+                Kind::Directory => todo.push((id, depth + 1)),
+                Kind::Symlink if node.target().is_some_and(|t| t.starts_with(b"/")) => {
+                    depths.entry(id.index()).or_insert(depth);
+                }
+                _ => {}
+            }
+        }
+    }
+    depths
+}

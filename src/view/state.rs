@@ -1,0 +1,511 @@
+//! The state of a mount, and how each question is answered from it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use parking_lot::RwLock;
+
+use super::attr::{Attr, FileKind, Time};
+use super::blobs::{BlobId, BlobTable, Row};
+use super::directories::Plan;
+use super::error::Error;
+use super::files::Files;
+use super::graft::{Graft, Slot, Tree};
+use super::ino::{Ino, SlotId};
+use super::links::{self, Links};
+use super::skeleton::{Content, Kind, Skeleton};
+use super::stats::{self, ViewStats, add, get};
+use super::xattrs::{self, Xattrs};
+use super::{Child, Totals, ViewOptions};
+use crate::image::Catalog;
+use crate::layer::LayerStore;
+use crate::oci::Descriptor;
+use crate::problems::Problem;
+
+/// Most trees a mount can number: what an inode number leaves for the slot.
+const MAX_SLOTS: usize = 1 << 24;
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// Largest sum of blobs that a stat of `rootfs` or `diffs/N` goes over, in bytes. What the root of such a tree is, only
+/// its layers say; for small ones the answer is true at once, for large ones stat must not wait.
+const MAX_STAT_PASS: u64 = 1 << 20;
+
+/// Everything a mount consists of.
+pub(super) struct State {
+    pub(super) catalog: Catalog,
+    pub(super) stats: ViewStats,
+    options: ViewOptions,
+    blobs: BlobTable,
+    layers: Arc<LayerStore>,
+    slots: RwLock<Vec<Arc<Slot>>>,
+    links: Arc<Links>,
+    /// For the thread that counts links.
+    myself: Weak<State>,
+}
+
+impl State {
+    pub(super) fn new(catalog: Catalog, layers: LayerStore, options: ViewOptions) -> Arc<Self> {
+        let root = Arc::new(Slot::new(Ino::ROOT, "", Graft::Root));
+        // The slot of the blobs holds no tree: see `blob_attr`.
+        let unused = Arc::new(Slot::new(Ino::ROOT, "", Graft::Failed(Box::new(Error::Stale))));
+        Arc::new_cyclic(|myself| Self {
+            catalog,
+            options,
+            blobs: BlobTable::default(),
+            layers: Arc::new(layers),
+            slots: RwLock::new(vec![root, unused]),
+            links: Arc::default(),
+            stats: ViewStats::default(),
+            myself: myself.clone(),
+        })
+    }
+
+    /// Puts what is wrong with the source where people look.
+    pub(super) fn report(&self, ino: Ino, error: &Error) {
+        if error.is_problem() {
+            add(&self.stats.failures, 1);
+            self.catalog.problems().add(&Problem::new(self.path(ino), error));
+        }
+    }
+
+    fn slot(&self, id: SlotId) -> Result<Arc<Slot>> {
+        self.slots.read().get(id.0 as usize).cloned().ok_or(Error::Stale)
+    }
+
+    fn plan(&self, path: String) -> Plan<'_> {
+        Plan { catalog: &self.catalog, blobs: &self.blobs, options: &self.options, root: self.root(), path }
+    }
+
+    fn root(&self) -> Option<usize> {
+        let chosen = self.options.image.map(|n| self.catalog.groups()[n].same_as.unwrap_or(n));
+        chosen.or_else(|| self.catalog.sole_image())
+    }
+
+    /// Returns the tree of a slot, growing it where nobody has looked yet.
+    fn tree(&self, id: SlotId) -> Result<Arc<Tree>> {
+        let slot = self.slot(id)?;
+        slot.tree(|| self.grow(id, &slot.graft))
+    }
+
+    fn grow(&self, id: SlotId, graft: &Graft) -> Result<Tree> {
+        let path = self.path(Ino::root_of(id));
+        let mut problem = |what: String| self.catalog.problems().add(&Problem::new(&*path, what));
+        let (store, options) = (&self.layers, &self.options);
+        match graft {
+            Graft::Diff(number, claim) => {
+                Ok(Tree::Files(Files::of_layer(store, *number, claim, options, &mut problem)?))
+            }
+            Graft::Rootfs(claims) => {
+                Ok(Tree::Files(Files::of_image(store, claims.as_ref().as_ref()?, options, &mut problem)?))
+            }
+            _ => {
+                let prefix = if path.is_empty() { path } else { path + "/" };
+                let mut skeleton = self.plan(prefix).build(graft)?;
+                let grafts = std::mem::take(&mut skeleton.grafts);
+                let first_slot = self.add_slots(id, &skeleton, grafts)?;
+                Ok(Tree::Skeleton { skeleton, first_slot })
+            }
+        }
+    }
+
+    fn add_slots(&self, id: SlotId, skeleton: &Skeleton, grafts: Vec<Graft>) -> Result<u32> {
+        let mut places = vec![0; grafts.len()];
+        for (n, node) in skeleton.nodes.iter().enumerate() {
+            if let Kind::Graft(graft) = node.kind {
+                places[graft as usize] = n;
+            }
+        }
+        let mut slots = self.slots.write();
+        if slots.len() + grafts.len() > MAX_SLOTS {
+            return Err(Error::TooManyTrees);
+        }
+        let first = u32::try_from(slots.len()).expect("below the bound");
+        for (graft, place) in grafts.into_iter().zip(places) {
+            let node = &skeleton.nodes[place];
+            let parent = Ino::new(id, node.parent);
+            slots.push(Arc::new(Slot::new(parent, &node.name, graft)));
+        }
+        Ok(first)
+    }
+
+    fn parts(ino: Ino) -> Result<(SlotId, u32)> {
+        ino.parts().ok_or(Error::Stale)
+    }
+
+    /// Returns slot and node of what must stand in a tree: a blob is no directory and no symlink.
+    fn place(ino: Ino) -> Result<(SlotId, u32)> {
+        match Self::parts(ino)? {
+            (SlotId::BLOBS, _) => Err(Error::NotADirectory),
+            place => Ok(place),
+        }
+    }
+
+    pub(super) fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr> {
+        let (slot, node) = Self::place(parent)?;
+        let tree = self.tree(slot)?;
+        let child = tree.child(node, name)?.ok_or(Error::NoSuchEntry)?;
+        match tree.graft(child) {
+            Some(graft) => self.attr(Ino::root_of(graft)),
+            None => self.node_attr(slot, &tree, child),
+        }
+    }
+
+    pub(super) fn attr(&self, ino: Ino) -> Result<Attr> {
+        let (slot, node) = Self::parts(ino)?;
+        match slot {
+            SlotId::BLOBS => self.blob_attr(BlobId(node)),
+            _ if node == 0 => self.root_attr(slot, true),
+            _ => self.node_attr(slot, &*self.tree(slot)?, node),
+        }
+    }
+
+    /// Describes the root of a tree, which is not grown for it, unless `eager` and that is quick.
+    fn root_attr(&self, id: SlotId, eager: bool) -> Result<Attr> {
+        let slot = self.slot(id)?;
+        let ino = Ino::root_of(id);
+        if !slot.graft.is_files() {
+            return Ok(self.directory_attr(ino));
+        }
+        if eager && slot.grown().is_none() && slot.graft.blob_bytes() <= MAX_STAT_PASS {
+            // The directory is there whether or not it can be listed: listing says what is wrong with it.
+            let _ = self.tree(id).inspect_err(|e| self.report(ino, e));
+        }
+        match slot.grown().map(|tree| &**tree) {
+            Some(Tree::Files(files)) => files.attr(id, 0, &self.options),
+            _ => Ok(Attr {
+                mode: 0o755,
+                uid: self.options.uid.unwrap_or(0),
+                gid: self.options.gid.unwrap_or(0),
+                mtime: Time::default(),
+                settled: false,
+                ..self.directory_attr(ino)
+            }),
+        }
+    }
+
+    fn node_attr(&self, slot: SlotId, tree: &Tree, node: u32) -> Result<Attr> {
+        let (skeleton, ino) = match tree {
+            Tree::Files(files) => return files.attr(slot, node, &self.options),
+            Tree::Skeleton { skeleton, .. } => (skeleton, Ino::new(slot, node)),
+        };
+        let file = |kind, size: u64, settled| Attr {
+            kind,
+            size,
+            allocated: size,
+            settled,
+            mode: 0o444,
+            ..self.directory_attr(ino)
+        };
+        Ok(match &skeleton.node(node).ok_or(Error::Stale)?.kind {
+            Kind::Directory(_) => self.directory_attr(ino),
+            Kind::Graft(graft) => return self.root_attr(tree.slot_of(*graft), false),
+            Kind::Symlink(target) => {
+                Attr { mode: 0o777, ..file(FileKind::Symlink, target.len() as u64, true) }
+            }
+            Kind::File(Content::Blob(id)) => return self.blob_attr(*id),
+            Kind::File(Content::Text(text)) => file(FileKind::Regular, text.len() as u64, true),
+            Kind::File(Content::Failed(_, size)) => file(FileKind::Regular, *size, true),
+            Kind::File(content @ (Content::Problems | Content::Stats)) => {
+                let text = self.live_text(content);
+                // A time that moves with the content: it is what tells the kernel to forget the old pages.
+                let mtime = Time::from(std::time::SystemTime::now());
+                Attr { mtime, ..file(FileKind::Regular, text.len() as u64, false) }
+            }
+        })
+    }
+
+    fn directory_attr(&self, ino: Ino) -> Attr {
+        Attr {
+            ino,
+            kind: FileKind::Directory,
+            mode: 0o555,
+            uid: self.options.uid.unwrap_or(self.options.owner.0),
+            gid: self.options.gid.unwrap_or(self.options.owner.1),
+            // 1 says "not counted" to find and fts, as on btrfs: what grows below is not known yet.
+            nlink: 1,
+            size: 0,
+            allocated: 0,
+            mtime: self.catalog.store().modified().into(),
+            rdev: (0, 0),
+            settled: true,
+        }
+    }
+
+    fn blob_attr(&self, id: BlobId) -> Result<Attr> {
+        let row = self.row(id)?;
+        let known = self.links(id);
+        let empty = row.descriptor.size == 0 && !is_empty_content(&row);
+        Ok(Attr {
+            kind: FileKind::Regular,
+            mode: 0o444,
+            // A file of no bytes is never read, so a blob that cannot be empty would look like a good empty file.
+            size: if empty { 1 } else { row.descriptor.size },
+            allocated: row.descriptor.size,
+            // Whatever is shown has a name in blobs/ and one where it was met.
+            nlink: known.unwrap_or(2),
+            settled: known.is_some(),
+            ..self.directory_attr(id.ino())
+        })
+    }
+
+    fn row(&self, id: BlobId) -> Result<Row> {
+        self.blobs.get(id.0).ok_or(Error::Stale)
+    }
+
+    /// Returns a blob's link count, where it is known or quickly taken.
+    fn links(&self, id: BlobId) -> Option<u32> {
+        if let Some(known) = self.links.of(id) {
+            return Some(known);
+        }
+        if self.catalog.groups().len() <= links::MAX_AT_ONCE {
+            self.links.count_now(|| self.count_links());
+        } else if let Some(state) = self.myself.upgrade() {
+            self.links.count_beside(move || state.count_links());
+        }
+        self.links.of(id)
+    }
+
+    /// Counts the names of all blobs, with the very functions that make the directories.
+    fn count_links(&self) -> HashMap<BlobId, u32> {
+        let mut counts: HashMap<BlobId, u32> = HashMap::new();
+        let mut todo = vec![(Graft::Root, String::new())];
+        while let Some((graft, path)) = todo.pop() {
+            let Ok(mut skeleton) = self.plan(path.clone()).build(&graft) else { continue };
+            for id in skeleton.blobs() {
+                *counts.entry(id).or_default() += 1;
+            }
+            let mut grafts: Vec<Option<Graft>> =
+                std::mem::take(&mut skeleton.grafts).into_iter().map(Some).collect();
+            for (n, node) in skeleton.nodes.iter().enumerate() {
+                let Kind::Graft(number) = node.kind else { continue };
+                match grafts[number as usize].take() {
+                    // These hold no blobs.
+                    None | Some(Graft::Pretty(_) | Graft::Failed(_) | Graft::Diff(..) | Graft::Rootfs(_)) => {
+                    }
+                    Some(graft) => todo.push((graft, format!("{path}{}/", skeleton.path(n)))),
+                }
+            }
+        }
+        counts
+    }
+
+    pub(super) fn list(&self, ino: Ino, from: u64, take: &mut dyn FnMut(&Child<'_>) -> bool) -> Result<()> {
+        let (slot, node) = Self::place(ino)?;
+        let tree = self.tree(slot)?;
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        match &*tree {
+            Tree::Skeleton { skeleton, .. } => {
+                for (n, &child) in skeleton.children(node)?.iter().enumerate().skip(from) {
+                    let Some(found) = skeleton.node(child).filter(|found| !found.hidden) else { continue };
+                    let attr = self.node_attr(slot, &tree, child)?;
+                    if !take(&Child { name: found.name.as_bytes(), attr, next: n as u64 + 1 }) {
+                        break;
+                    }
+                }
+            }
+            Tree::Files(files) => {
+                let children = files.children(node)?;
+                for n in from..children.len() {
+                    let Some((name, id)) = children.nth(n) else { break };
+                    let attr = files.attr(slot, id.index(), &self.options)?;
+                    if !take(&Child { name, attr, next: n as u64 + 1 }) {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn parent(&self, ino: Ino) -> Result<Ino> {
+        let (slot, node) = Self::place(ino)?;
+        match node {
+            0 => Ok(self.slot(slot)?.parent),
+            _ => match &*self.tree(slot)? {
+                Tree::Skeleton { skeleton, .. } => {
+                    Ok(Ino::new(slot, skeleton.node(node).ok_or(Error::Stale)?.parent))
+                }
+                Tree::Files(files) => Ok(Ino::new(slot, files.parent(node)?)),
+            },
+        }
+    }
+
+    pub(super) fn link_target(&self, ino: Ino) -> Result<Vec<u8>> {
+        let (slot, node) = Self::place(ino)?;
+        match &*self.tree(slot)? {
+            Tree::Files(files) => files.target(node),
+            Tree::Skeleton { skeleton, .. } => match &skeleton.node(node).ok_or(Error::Stale)?.kind {
+                Kind::Symlink(target) => Ok(target.as_bytes().to_vec()),
+                _ => Err(Error::NotASymlink),
+            },
+        }
+    }
+
+    pub(super) fn read(&self, ino: Ino, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let (slot, node) = Self::parts(ino)?;
+        if slot == SlotId::BLOBS {
+            return self.read_blob(BlobId(node), offset, len);
+        }
+        let tree = self.tree(slot)?;
+        let skeleton = match &*tree {
+            Tree::Files(files) => return files.read(node, offset, len),
+            Tree::Skeleton { skeleton, .. } => skeleton,
+        };
+        let piece = |text: &[u8]| {
+            let from = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
+            text[from..from.saturating_add(len).min(text.len())].to_vec()
+        };
+        match &skeleton.node(node).ok_or(Error::Stale)?.kind {
+            Kind::Directory(_) | Kind::Graft(_) => Err(Error::IsADirectory),
+            Kind::File(Content::Text(text)) => Ok(piece(text)),
+            Kind::File(Content::Failed(why, _)) => Err((**why).clone()),
+            Kind::File(content @ (Content::Problems | Content::Stats)) => {
+                Ok(piece(self.live_text(content).as_bytes()))
+            }
+            // Neither number is ever handed out for reading.
+            Kind::Symlink(_) | Kind::File(Content::Blob(_)) => Err(Error::Stale),
+        }
+    }
+
+    fn read_blob(&self, id: BlobId, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let blob = self.catalog.store().open(&self.row(id)?.descriptor)?;
+        let left = usize::try_from(blob.size().saturating_sub(offset)).unwrap_or(len);
+        let mut bytes = vec![0; len.min(left)];
+        let got = blob.read(offset, &mut bytes)?;
+        bytes.truncate(got);
+        Ok(bytes)
+    }
+
+    fn live_text(&self, content: &Content) -> String {
+        match content {
+            Content::Problems => self.catalog.problems().text(),
+            _ => self.metrics(),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        let (view, store, layers) = (&self.stats, self.catalog.store().stats(), self.layers.stats());
+        stats::render(&[
+            ("lookups_total", "counter", "Lookups of a name.", get(&view.lookups)),
+            ("listings_total", "counter", "Pieces of directories listed.", get(&view.listings)),
+            ("reads_total", "counter", "Reads of files that reached ocifs.", get(&view.reads)),
+            ("read_bytes_total", "counter", "Bytes those reads returned.", get(&view.read_bytes)),
+            ("failures_total", "counter", "Requests that failed because of the source.", get(&view.failures)),
+            ("problems", "gauge", "Lines in .ocifs/problems.", self.catalog.problems().count()),
+            ("blob_passes_total", "counter", "Blobs hashed in full.", get(&store.passes)),
+            ("blob_hashed_bytes_total", "counter", "Bytes of those blobs.", get(&store.hashed)),
+            (
+                "blob_rechecked_bytes_total",
+                "counter",
+                "Bytes checked again on later reads.",
+                get(&store.rechecked),
+            ),
+            ("layer_passes_total", "counter", "Layers gone over to index them.", get(&layers.passes)),
+            (
+                "layer_passed_bytes_total",
+                "counter",
+                "Bytes of those layers, compressed.",
+                get(&layers.passed),
+            ),
+            ("layer_cached_total", "counter", "Layer indexes found in the cache.", get(&layers.cached)),
+            ("layer_chunks_total", "counter", "Chunks of layers decoded and checked.", get(&layers.chunks)),
+            ("trees", "gauge", "Directories that can grow a tree.", self.slots.read().len() as u64),
+        ])
+    }
+
+    pub(super) fn xattrs(&self, ino: Ino) -> Result<Xattrs> {
+        let (slot, node) = Self::parts(ino)?;
+        if slot == SlotId::BLOBS {
+            let descriptor = self.row(BlobId(node))?.descriptor;
+            return Ok(xattrs::of_descriptor(&descriptor, &descriptor.annotations));
+        }
+        let here = self.slot(slot)?;
+        match (here.grown().map(|tree| &**tree), &here.graft) {
+            (Some(Tree::Files(files)), _) => files.xattrs(node),
+            // The directory of a manifest carries what the manifest's entry and the manifest itself say.
+            (_, Graft::Platform(image)) if node == 0 => Ok(self.manifest_xattrs(&image.entry.descriptor)),
+            (_, Graft::Artifact(entry)) if node == 0 => Ok(self.manifest_xattrs(&entry.descriptor)),
+            _ => Ok(Xattrs::new()),
+        }
+    }
+
+    fn manifest_xattrs(&self, descriptor: &Descriptor) -> Xattrs {
+        let mut annotations = self.catalog.manifest(descriptor).map(|m| m.annotations).unwrap_or_default();
+        annotations.extend(descriptor.annotations.clone());
+        xattrs::of_descriptor(descriptor, &annotations)
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        let held = self.catalog.store().held().unwrap_or_default();
+        Totals {
+            bytes: held.values().fold(0, |sum, size| sum.saturating_add(*size)),
+            blobs: held.len() as u64,
+        }
+    }
+
+    pub(super) fn is_grown(&self, ino: Ino) -> bool {
+        let Ok((slot, _)) = Self::parts(ino) else { return true };
+        slot == SlotId::BLOBS || self.slot(slot).is_ok_and(|slot| slot.grown().is_some())
+    }
+
+    pub(super) fn looks_up_at_once(&self, parent: Ino, name: &[u8]) -> bool {
+        let Ok((slot, node)) = Self::place(parent) else { return true };
+        let Ok(here) = self.slot(slot) else { return true };
+        let Some(tree) = here.grown() else { return false };
+        let Ok(Some(child)) = tree.child(node, name) else { return true };
+        tree.graft(child).is_none_or(|graft| self.describes_at_once(Ino::root_of(graft)))
+    }
+
+    pub(super) fn describes_at_once(&self, ino: Ino) -> bool {
+        let Ok((slot, node)) = Self::parts(ino) else { return true };
+        slot == SlotId::BLOBS
+            || self
+                .slot(slot)
+                .is_ok_and(|slot| slot.grown().is_some() || (node == 0 && !slot.graft.is_files()))
+    }
+
+    pub(super) fn reads_at_once(&self, ino: Ino, offset: u64, len: usize) -> bool {
+        let Ok((slot, node)) = Self::parts(ino) else { return true };
+        if slot == SlotId::BLOBS {
+            return self.row(BlobId(node)).is_ok_and(|row| {
+                row.descriptor.size <= crate::blob::CHUNK
+                    || self.catalog.store().is_verified(&row.descriptor.digest)
+            });
+        }
+        let Ok(here) = self.slot(slot) else { return true };
+        match here.grown().map(|tree| &**tree) {
+            Some(Tree::Files(files)) => files.is_at_hand(node, offset, len as u64),
+            Some(Tree::Skeleton { .. }) => true,
+            None => false,
+        }
+    }
+
+    /// Returns the path of a node below the mountpoint, for messages.
+    fn path(&self, ino: Ino) -> String {
+        let Ok((mut slot, mut node)) = Self::parts(ino) else { return String::new() };
+        if slot == SlotId::BLOBS {
+            return self.row(BlobId(node)).map(|row| row.path.to_string()).unwrap_or_default();
+        }
+        let mut parts: Vec<String> = Vec::new();
+        while let Ok(here) = self.slot(slot) {
+            if let Some(tree) = here.grown().filter(|_| node != 0) {
+                parts.push(tree.path(node));
+            }
+            if slot == SlotId::ROOT {
+                break;
+            }
+            parts.push(here.name.to_string());
+            let Ok((above, at)) = Self::parts(here.parent) else { break };
+            (slot, node) = (above, at);
+        }
+        parts.reverse();
+        parts.join("/")
+    }
+}
+
+/// Says whether a blob said to have no bytes can be one: its digest is that of nothing.
+fn is_empty_content(row: &Row) -> bool {
+    let d = &row.descriptor;
+    crate::oci::Digest::of(d.digest.algorithm(), b"").is_some_and(|empty| empty == d.digest)
+}
