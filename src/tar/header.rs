@@ -104,12 +104,24 @@ impl<'a> Header<'a> {
     fn prefix(self) -> &'a [u8] {
         // GNU puts times and the sparse map where POSIX has the prefix; star ends it earlier for its times.
         if &self.0[257..263] != b"ustar\0" {
-            &[]
+            self.prefix_under_gnu_magic()
         } else if &self.0[508..512] == b"tar\0" {
             &self.0[345..476]
         } else {
             // star without its signature ends the prefix with a NUL, which will do.
             &self.0[345..500]
+        }
+    }
+
+    /// Some writers (Go before 1.8) put a POSIX prefix under GNU's magic. It cannot be told from GNU's two times where it
+    /// looks like numbers; where it does not, container tools take it for the prefix it is, and so do we.
+    fn prefix_under_gnu_magic(self) -> &'a [u8] {
+        let is_time = |field: &[u8]| field[0] == 0 || number(field).is_some();
+        let text = until_nul(&self.0[345..500]);
+        let is_gnu = &self.0[257..263] == b"ustar ";
+        match is_gnu && !(is_time(&self.0[345..357]) && is_time(&self.0[357..369])) && text.is_ascii() {
+            true => text,
+            false => &[],
         }
     }
 }

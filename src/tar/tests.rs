@@ -138,6 +138,8 @@ fn prefixes() {
     let full = "p".repeat(155);
     check(tar().head(b'0', "b", 0).with(345, &full).end(), &[&format!("f {full}/b=")]);
     check(tar().head(b'0', "b", 0).gnu().with(345, "14130612002\0").end(), &["f b="]);
+    check(tar().head(b'0', "b", 0).gnu().with(345, "junk").end(), &["f junk/b="]);
+    check(tar().head(b'0', "b", 0).gnu().with(345, [b'j', 0xff]).end(), &["f b="]);
     check(tar().head(b'0', "b", 0).with(257, [0; 8]).with(345, "junk").end(), &["f b="]);
     let times = |tar: Tar| tar.with(476, "07346545000 ").with(488, "07346545000 ");
     let prefix = "p".repeat(130);

@@ -9,6 +9,7 @@ use super::files::LayerClaim;
 use super::graft::Graft;
 use super::skeleton::{Content, Skeleton};
 use super::{ViewOptions, history, names};
+use crate::blob::BlobError;
 use crate::image::{Catalog, Class, Entry, ImageError, PlatformImage};
 use crate::oci::{
     ANNOTATION_TITLE, Data, Descriptor, DescriptorError, Digest, ImageConfig, Manifest, MediaType, pretty,
@@ -396,7 +397,17 @@ impl Plan<'_> {
 
 /// Puts layers and diff_ids side by side, where the configuration vouches for all of them.
 fn claims(manifest: &Manifest, config: &Result<ImageConfig, ImageError>) -> Result<Vec<LayerClaim>, Error> {
-    let config = config.as_ref().map_err(|e| Error::from(e.clone()))?;
+    let config = match config {
+        Ok(config) => config,
+        // Missing is not wrong (image-layout.md): the manifest vouches for the layers' blobs all the same.
+        Err(ImageError::Blob(BlobError::Absent { .. })) => {
+            let claim = |layer: &Result<Descriptor, DescriptorError>| {
+                Ok(LayerClaim { descriptor: layer.clone()?, diff_id: None })
+            };
+            return manifest.layers.iter().map(claim).collect();
+        }
+        Err(e) => return Err(e.clone().into()),
+    };
     let digest = match &manifest.config {
         Some(Ok(descriptor)) => descriptor.digest.clone(),
         Some(Err(e)) => return Err(e.clone().into()),
