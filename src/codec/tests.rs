@@ -1,3 +1,4 @@
+mod edges;
 mod kit;
 
 use kit::{Rng, read, rest, scan_all, scan_with, streams};
@@ -123,6 +124,83 @@ fn a_flipped_bit_is_an_error_or_changes_nothing() {
                 assert!(out == plain || !one, "{name}: bit {bit}");
             }
             packed[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+}
+
+/// Damage far behind a checkpoint, in it, and in what it is traced by.
+#[test]
+fn damage_in_large_streams_ends_in_an_error() {
+    let mut rng = Rng(2024);
+    for kit::Stream { name, compression, mut packed, plain } in streams(200_000) {
+        if compression == Compression::None {
+            continue;
+        }
+        let checkpoints = scan_all(compression, &packed, SPACING).unwrap().1;
+        let one = !["members", "frames", "streams"].iter().any(|many| name.contains(many));
+        for _ in 0..20 {
+            let (at, bit) = (rng.below(packed.len()), 1 << rng.below(8));
+            packed[at] ^= bit;
+            if let Ok((out, ..)) = scan_all(compression, &packed, SPACING) {
+                assert!(out == plain || !one, "{name}: byte {at}");
+            }
+            // What a reader gets may be wrong, for the caller to find out; it must only end.
+            for checkpoint in &checkpoints {
+                let _ = rest(compression, &packed, checkpoint);
+            }
+            packed[at] ^= bit;
+        }
+    }
+}
+
+#[test]
+fn noise_behind_a_signature_ends_in_an_error() {
+    let mut rng = Rng(77);
+    let heads: [(Compression, Vec<u8>); 5] = [
+        (Compression::Gzip, vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]),
+        (Compression::Gzip, vec![0x1f, 0x8b, 8]),
+        (Compression::Zstd, vec![0x28, 0xb5, 0x2f, 0xfd]),
+        (Compression::Xz, kit::xz(b"x")[..12].to_vec()),
+        (Compression::Bzip2, b"BZh11AY&SY".to_vec()),
+    ];
+    for (compression, head) in &heads {
+        for _ in 0..1000 {
+            let n = rng.below(400);
+            let noise: Vec<u8> = std::iter::repeat_with(|| rng.next() as u8).take(n).collect();
+            let scanned = scan_all(*compression, &[&head[..], &noise].concat(), SPACING);
+            assert!(scanned.is_err(), "{compression}: {noise:?}");
+        }
+    }
+}
+
+/// Other programs' habits: other blocks, other distances, members, flushes. What is not installed is named and left
+/// out; the streams made above need no program.
+#[test]
+fn streams_of_other_programs_come_out_whole() {
+    let plain = kit::data("mixed", 3_000_000, 11);
+    for (compression, command) in [
+        (Compression::Gzip, "gzip -1"),
+        (Compression::Gzip, "gzip -9"),
+        (Compression::Gzip, "pigz -p 2"),
+        (Compression::Gzip, "pigz -p 2 -i -b 64"),
+        (Compression::Gzip, "pigz -11 -I 1"),
+        (Compression::Gzip, "pigz -H"),
+        (Compression::Zstd, "zstd -19"),
+        (Compression::Zstd, "zstd -1 --no-check"),
+        (Compression::Xz, "xz -2"),
+        (Compression::Bzip2, "bzip2 -2"),
+    ] {
+        let Some(packed) = kit::run(command, &plain) else {
+            eprintln!("left out, not installed: {command}");
+            continue;
+        };
+        assert_eq!(Compression::sniff(&packed), compression, "{command}");
+        let stream = kit::Stream { name: command.into(), compression, packed, plain: plain.clone() };
+        check_scan(&stream, || (100_000, 70_000));
+        let (_, checkpoints, _) = scan_all(compression, &stream.packed, SPACING).unwrap();
+        for checkpoint in checkpoints.iter().step_by(3) {
+            let out = rest(compression, &stream.packed, checkpoint).unwrap();
+            assert!(out == plain[checkpoint.output_offset as usize..], "{command}");
         }
     }
 }

@@ -11,6 +11,9 @@ use super::super::{CodecError, Window};
 
 const LEN: usize = Window::MAX_LEN;
 
+/// How many bytes are compared at once, before the pairs among them are looked at one by one.
+const STRIDE: usize = 16;
+
 /// The two made-up windows. Place `i` has `i % 256` in the first and, above it by 1 + `i / 256`, that is by 1 to
 /// 128 and so never equal, its partner in the second.
 static MARKS: [[u8; LEN]; 2] = marks();
@@ -84,8 +87,12 @@ impl Trace {
         let seen = a.filled.min(b.filled);
         let mut kept = [0; LEN];
         let mut first = LEN;
-        for pair in a.output[..seen].iter().copied().zip(b.output[..seen].iter().copied()) {
-            if let Some(place) = place(pair) {
+        for (a, b) in a.output[..seen].chunks(STRIDE).zip(b.output[..seen].chunks(STRIDE)) {
+            // Most stretches have nothing copied in them.
+            if a == b {
+                continue;
+            }
+            for place in a.iter().copied().zip(b.iter().copied()).filter_map(place) {
                 kept[place] = self.window[place];
                 first = first.min(place);
             }

@@ -335,3 +335,21 @@ pub(super) fn read(stream: &Stream, checkpoints: &[Checkpoint], offset: usize, l
     out.truncate(done);
     out.split_off(skip.min(done))
 }
+
+/// Runs a command as a filter over the bytes, or says that it is not installed.
+pub(super) fn run(command: &str, input: &[u8]) -> Option<Vec<u8>> {
+    use std::process::{Command, Stdio};
+    let mut words = command.split(' ');
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(input).unwrap();
+    std::io::Seek::rewind(&mut file).unwrap();
+    let out = Command::new(words.next()?).args(words).arg("-c").stdin(file).stderr(Stdio::inherit()).output();
+    match out {
+        Ok(out) => {
+            assert!(out.status.success(), "{command}: {}", out.status);
+            Some(out.stdout)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => panic!("{command}: {error}"),
+    }
+}
