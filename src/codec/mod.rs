@@ -7,9 +7,11 @@
 //! and collects [`Checkpoint`]s on the way; [`resume`] starts at one of those.
 
 mod bzip2;
+mod error;
 mod gzip;
 mod inflate;
 mod plain;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -18,6 +20,9 @@ mod zstd;
 
 use std::fmt;
 
+pub use error::CodecError;
+pub use tail::Oddity;
+use tail::Tail;
 pub use window::Window;
 
 /// A way of compressing a stream.
@@ -145,105 +150,6 @@ pub trait Scanner: Decoder {
     fn next_checkpoint(&mut self) -> Option<Checkpoint>;
 }
 
-/// Something in a stream that is tolerated and worth telling. Offsets are in the compressed stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Oddity {
-    /// `len` NUL bytes follow the last member.
-    TrailingZeros {
-        /// Where they begin.
-        at: u64,
-        /// How many there are.
-        len: u64,
-    },
-    /// `len` bytes follow the last member that are no member, and not all NUL.
-    TrailingGarbage {
-        /// Where they begin.
-        at: u64,
-        /// How many there are.
-        len: u64,
-    },
-}
-
-impl fmt::Display for Oddity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TrailingZeros { at, len } => {
-                write!(f, "{len} NUL bytes after the last member, at byte {at}")
-            }
-            Self::TrailingGarbage { at, len } => {
-                write!(f, "{len} stray bytes after the last member, at byte {at}")
-            }
-        }
-    }
-}
-
-/// A way for decompression to fail. Offsets are in the compressed stream.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CodecError {
-    /// The input is over before the stream is.
-    #[error("{compression} stream ends early, at byte {at}")]
-    Truncated {
-        /// What the stream is.
-        compression: Compression,
-        /// Where it ends.
-        at: u64,
-    },
-    /// The bytes are not what the format allows.
-    #[error("{compression} stream is damaged near byte {at}: {what}")]
-    Corrupt {
-        /// What the stream should be.
-        compression: Compression,
-        /// Near which byte.
-        at: u64,
-        /// What is wrong there.
-        what: &'static str,
-    },
-    /// A gzip member's content does not have the CRC-32 its trailer states.
-    #[error("gzip member ending at byte {at}: content has CRC {found:08x}, trailer says {expected:08x}")]
-    Checksum {
-        /// Where the member ends.
-        at: u64,
-        /// What the trailer says.
-        expected: u32,
-        /// What the content has.
-        found: u32,
-    },
-    /// A gzip member's content does not have the length its trailer states, modulo 2³².
-    #[error(
-        "gzip member ending at byte {at}: content has {found} bytes, trailer says {expected} (modulo 2^32)"
-    )]
-    Length {
-        /// Where the member ends.
-        at: u64,
-        /// What the trailer says.
-        expected: u32,
-        /// What the content has.
-        found: u32,
-    },
-    /// The stream needs more memory to decompress than we give.
-    #[error("{compression} stream needs a window of more than {limit} bytes to decompress")]
-    WindowTooLarge {
-        /// What the stream is.
-        compression: Compression,
-        /// What we give, in bytes.
-        limit: u64,
-    },
-    /// There is no memory for the decoder.
-    #[error("no memory for a {compression} decoder")]
-    OutOfMemory {
-        /// What the decoder is for.
-        compression: Compression,
-    },
-    /// The checkpoint is none of this kind of stream, or was damaged.
-    #[error("{compression} checkpoint cannot be used: {what}")]
-    BadCheckpoint {
-        /// What the stream is.
-        compression: Compression,
-        /// What is wrong with the checkpoint.
-        what: &'static str,
-    },
-}
-
 /// Returns a scanner that takes a checkpoint about every `spacing` decompressed bytes.
 ///
 /// Checkpoints lie at least `spacing` apart. How much further depends on the stream: gzip has them between
@@ -305,29 +211,5 @@ impl<D: Decoder> Decoder for Sequential<D> {
 impl<D: Decoder> Scanner for Sequential<D> {
     fn next_checkpoint(&mut self) -> Option<Checkpoint> {
         self.start.take()
-    }
-}
-
-/// What follows the last member: looked at, never decoded.
-#[derive(Debug, Clone, Copy)]
-struct Tail {
-    at: u64,
-    len: u64,
-    zeros: bool,
-}
-
-impl Tail {
-    fn new(at: u64) -> Self {
-        Self { at, len: 0, zeros: true }
-    }
-
-    fn eat(&mut self, bytes: &[u8]) {
-        self.len += bytes.len() as u64;
-        self.zeros = self.zeros && bytes.iter().all(|byte| *byte == 0);
-    }
-
-    fn oddity(self) -> Oddity {
-        let Self { at, len, zeros } = self;
-        if zeros { Oddity::TrailingZeros { at, len } } else { Oddity::TrailingGarbage { at, len } }
     }
 }

@@ -73,7 +73,7 @@ impl Packer {
     /// Makes a window of the bytes, of which there are at most [`Window::MAX_LEN`].
     pub(super) fn pack(&mut self, bytes: &[u8]) -> Window {
         let len = u16::try_from(bytes.len()).expect("a window has at most 32 KiB");
-        // Room for one byte less than there are: what does not get smaller fails, and is kept as it is.
+        // What does not fit the room did not get smaller, and is kept as it is.
         self.scratch.clear();
         self.scratch.reserve_exact(Window::MAX_LEN);
         let packed = match self.zstd.compress_to_buffer(bytes, &mut self.scratch) {
