@@ -11,8 +11,8 @@ use super::super::{CodecError, Window};
 
 const LEN: usize = Window::MAX_LEN;
 
-/// How many bytes are compared at once, before the pairs among them are looked at one by one.
-const STRIDE: usize = 16;
+/// How many pairs of bytes there are.
+const PAIRS: usize = 1 << 16;
 
 /// The two made-up windows. Place `i` has `i % 256` in the first and, above it by 1 + `i / 256`, that is by 1 to
 /// 128 and so never equal, its partner in the second.
@@ -29,10 +29,9 @@ const fn marks() -> [[u8; LEN]; 2] {
     marks
 }
 
-/// Returns the place in the window that a pair of bytes names.
-fn place(pair: (u8, u8)) -> Option<usize> {
-    let above = pair.1.wrapping_sub(pair.0);
-    (above != 0).then(|| (usize::from(above) - 1) * 256 + usize::from(pair.0)).filter(|place| *place < LEN)
+/// Returns the place in the window that a pair of bytes names: [`LEN`] or more for two equal ones.
+fn place(pair: (u8, u8)) -> usize {
+    usize::from(pair.1.wrapping_sub(pair.0).wrapping_sub(1)) * 256 + usize::from(pair.0)
 }
 
 /// Watches the stream behind a checkpoint; made once and used for one checkpoint after the other.
@@ -41,6 +40,7 @@ pub(super) struct Trace {
     /// The real window, at the end of the array.
     window: Box<[u8; LEN]>,
     len: usize,
+    used: Box<[bool; PAIRS]>,
     packer: Packer,
 }
 
@@ -53,7 +53,13 @@ struct Twin {
 impl Trace {
     pub(super) fn new() -> Result<Self, CodecError> {
         let twin = || Ok(Twin { inflater: Inflater::new()?, output: Box::new([0; LEN]), filled: 0 });
-        Ok(Self { twins: [twin()?, twin()?], window: Box::new([0; LEN]), len: 0, packer: Packer::new()? })
+        Ok(Self {
+            twins: [twin()?, twin()?],
+            window: Box::new([0; LEN]),
+            len: 0,
+            used: Box::new([false; PAIRS]),
+            packer: Packer::new()?,
+        })
     }
 
     /// Begins where `inflater` stands: `bits` bits of `byte` are still to come.
@@ -85,18 +91,17 @@ impl Trace {
     pub(super) fn end(&mut self) -> Window {
         let [a, b] = &self.twins;
         let seen = a.filled.min(b.filled);
-        let mut kept = [0; LEN];
-        let mut first = LEN;
-        for (a, b) in a.output[..seen].chunks(STRIDE).zip(b.output[..seen].chunks(STRIDE)) {
-            // Most stretches have nothing copied in them.
-            if a == b {
-                continue;
-            }
-            for place in a.iter().copied().zip(b.iter().copied()).filter_map(place) {
-                kept[place] = self.window[place];
-                first = first.min(place);
-            }
+        // A table for every pair, so that nothing has to be decided for each byte: this runs for 32 KiB of them.
+        self.used.fill(false);
+        for pair in a.output[..seen].iter().copied().zip(b.output[..seen].iter().copied()) {
+            self.used[place(pair)] = true;
         }
+        let used = &self.used[..LEN];
+        let mut kept = [0; LEN];
+        for (kept, (byte, used)) in kept.iter_mut().zip(self.window.iter().zip(used)) {
+            *kept = if *used { *byte } else { 0 };
+        }
+        let first = used.iter().position(|used| *used).unwrap_or(LEN);
         self.packer.pack(&kept[first..])
     }
 }
@@ -108,8 +113,8 @@ mod tests {
     #[test]
     fn every_place_has_its_own_pair() {
         for (i, pair) in MARKS[0].iter().copied().zip(MARKS[1].iter().copied()).enumerate() {
-            assert_eq!(place(pair), Some(i));
+            assert_eq!(place(pair), i);
         }
-        assert!((0..=255).all(|literal| place((literal, literal)).is_none()));
+        assert!((0..=255).all(|literal| place((literal, literal)) >= LEN));
     }
 }
