@@ -63,7 +63,7 @@ fn check_error(compression: Compression, packed: &[u8], expected: &CodecError) {
 fn every_member_is_checked_against_its_trailer() {
     let member = kit::gzip(b"content", 6);
     for i in 0..3 {
-        let mut members = vec![member.clone(), member.clone(), member.clone()];
+        let mut members = [member.clone(), member.clone(), member.clone()];
         let at = (member.len() * (i + 1)) as u64;
         let end = member.len();
         let crc = u32::from_le_bytes(member[end - 8..end - 4].try_into().unwrap());
