@@ -147,7 +147,7 @@ impl Gzip {
                 if *have < TRAILER {
                     Event::Starved
                 } else {
-                    let at = self.input_offset + consumed as u64;
+                    let at = self.input_offset.saturating_add(consumed as u64);
                     check_trailer(*bytes, self.sum.take(), at)?;
                     self.state = State::Header { header: Header::default(), at };
                     Event::Framing

@@ -80,7 +80,7 @@ impl Places {
         {
             self.close();
         }
-        // With the spacing no smaller than a window, nothing is open any more here.
+        // The spacing is no smaller than a window, so what was open is closed by the time another is due.
         if self.open.is_some() || gzip.output_offset - self.last < self.spacing {
             return Ok(());
         }

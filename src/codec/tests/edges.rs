@@ -228,6 +228,22 @@ fn a_wrong_checkpoint_never_panics() {
     }
 }
 
+/// Offsets in a checkpoint come from a file as well.
+#[test]
+fn offsets_at_the_end_of_numbers_do_not_overflow() {
+    let checkpoint =
+        Checkpoint { output_offset: u64::MAX - 1, input_offset: u64::MAX - 1, entry: Entry::Fresh };
+    for (compression, packed) in [
+        (Compression::None, b"content".to_vec()),
+        (Compression::Gzip, kit::gzip(b"content", 6)),
+        (Compression::Zstd, kit::zstd(b"content", 1)),
+    ] {
+        let mut decoder = resume(compression, &checkpoint).unwrap();
+        let (plain, _) = kit::feed(&mut *decoder, &packed, || (3, 3)).unwrap();
+        assert_eq!(plain, b"content", "{compression}");
+    }
+}
+
 /// 1000 empty members, and 1000 empty frames, are one empty stream.
 #[test]
 fn empty_members_and_frames_yield_nothing() {

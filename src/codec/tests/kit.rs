@@ -258,7 +258,6 @@ pub(super) fn feed(
     decoder: &mut dyn Decoder,
     mut input: &[u8],
     mut sizes: impl FnMut() -> (usize, usize),
-    mut after: impl FnMut(&mut dyn Decoder, usize),
 ) -> Result<(Vec<u8>, Vec<Oddity>), CodecError> {
     let mut out = Vec::new();
     let mut buffer = Vec::new();
@@ -276,7 +275,6 @@ pub(super) fn feed(
         }
         out.extend_from_slice(&buffer[..step.produced]);
         input = &input[step.consumed..];
-        after(decoder, out.len());
         if input.is_empty() && step.produced < buffer.len() {
             return Ok((out, decoder.finish()?));
         }
@@ -293,7 +291,7 @@ pub(super) fn scan_with(
     sizes: impl FnMut() -> (usize, usize),
 ) -> Result<Scanned, CodecError> {
     let mut scanner = scan(compression, spacing)?;
-    let (plain, oddities) = feed(&mut *scanner, packed, sizes, |_, _| {})?;
+    let (plain, oddities) = feed(&mut *scanner, packed, sizes)?;
     let checkpoints = std::iter::from_fn(|| scanner.next_checkpoint()).collect();
     Ok((plain, checkpoints, oddities))
 }
@@ -309,8 +307,7 @@ pub(super) fn rest(
     from: &Checkpoint,
 ) -> Result<Vec<u8>, CodecError> {
     let mut decoder = resume(compression, from)?;
-    let (out, _) =
-        feed(&mut *decoder, &packed[from.input_offset as usize..], || (8191, 32 << 10), |_, _| {})?;
+    let (out, _) = feed(&mut *decoder, &packed[from.input_offset as usize..], || (8191, 32 << 10))?;
     Ok(out)
 }
 
