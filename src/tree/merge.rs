@@ -56,6 +56,8 @@ pub struct Merge {
     pub(super) pending: Vec<Pending>,
     /// The hashes of all last components of the current layer, once they were needed.
     pub(super) last_names: Option<HashSet<u64>>,
+    /// Room for the path that is being looked up.
+    pub(super) target: Vec<u8>,
     pub(super) problems: Problems,
 }
 
@@ -76,6 +78,7 @@ impl Merge {
             walker: Walker::default(),
             pending: Vec::new(),
             last_names: None,
+            target: Vec::new(),
             problems: Problems::default(),
         }
     }

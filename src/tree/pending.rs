@@ -45,8 +45,10 @@ pub(super) struct Pending {
 enum State {
     Waiting,
     Underway,
-    /// Leads to this node, or nowhere.
-    Done(u32),
+    /// Leads to this node.
+    Leads(u32),
+    /// Leads nowhere; what it took the place of is, or leads to, this node, or none.
+    Lost(u32),
 }
 
 impl Merge {
@@ -71,11 +73,14 @@ impl Merge {
 
     /// Returns the entry at a raw path, through symlinked parents; a symbolic link at its end stands for itself.
     fn look(&mut self, raw: &[u8]) -> Option<u32> {
-        let mut path = Vec::new();
-        name::clean(raw, &mut path).ok()?;
-        let (parent, last) = name::split(&path);
-        let dir = self.walker.directory(&mut self.tree, parent, Missing::Stop).ok()??;
-        self.tree.find(dir, last)
+        let mut path = std::mem::take(&mut self.target);
+        let found = name::clean(raw, &mut path).ok().and_then(|_| {
+            let (parent, last) = name::split(&path);
+            let dir = self.walker.directory(&mut self.tree, parent, Missing::Stop).ok()??;
+            self.tree.find(dir, last)
+        });
+        self.target = path;
+        found
     }
 
     fn is_directory(&mut self, raw: &[u8]) -> bool {
@@ -184,114 +189,135 @@ impl Merge {
 
     /// Puts the targets in the places of the links that waited for them.
     pub(super) fn settle(&mut self, records: &Records) {
-        // Twice: where links lead in a circle that is broken by the tree below, those that closed the circle
-        // find nothing the first time.
-        for _ in 0..2 {
-            for number in 0..self.pending.len() {
-                if self.pending[number].state == State::Done(NONE) {
-                    self.pending[number].state = State::Waiting;
-                }
-            }
+        let mut circles = false;
+        for number in 0..self.pending.len() {
+            circles |= self.resolve(number, records);
+        }
+        // Where the tree below breaks a circle of links, those that closed it found nothing yet.
+        if circles {
+            let lost = |waiting: &&mut Pending| matches!(waiting.state, State::Lost(_));
+            self.pending.iter_mut().filter(lost).for_each(|waiting| waiting.state = State::Waiting);
             for number in 0..self.pending.len() {
                 self.resolve(number, records);
             }
         }
         let pending = std::mem::take(&mut self.pending);
-        for waiting in &pending {
-            if let State::Done(node) = waiting.state
-                && node != NONE
-            {
-                self.tree.hold(node);
-            }
-        }
+        let leads = |waiting: &Pending| match waiting.state {
+            State::Leads(node) => Some(node),
+            _ => None,
+        };
+        pending.iter().filter_map(leads).for_each(|node| self.tree.hold(node));
         // Backwards: what a link took the place of may be a link that waited longer.
         for (number, waiting) in pending.iter().enumerate().rev() {
-            let State::Done(target) = waiting.state else { unreachable!("all have been resolved") };
-            // A later entry may have taken its place, and yet another its numbers.
-            let row = self.tree.row(waiting.node);
-            let lives = row.tag == Tag::Pending && row.a == number as u32;
-            if !lives || self.tree.entry(waiting.entry).node != waiting.node {
+            if !self.lives(number, waiting) || self.tree.entry(waiting.entry).node != waiting.node {
                 continue;
             }
-            if target != NONE {
-                self.tree.point(waiting.entry, target, self.explicit());
+            if let Some(node) = leads(waiting) {
+                self.tree.point(waiting.entry, node, self.explicit());
                 continue;
             }
             self.tree.restore(waiting.entry, waiting.displaced_made);
             let stored = records.at(waiting.at);
-            let RecordKind::HardLink { target } = stored.kind else { unreachable!("only hard links wait") };
-            let what = self.dangling(target);
+            let what = self.dangling(target(&stored));
             self.report(&stored, what);
         }
-        for waiting in &pending {
-            if let State::Done(node) = waiting.state
-                && node != NONE
-            {
-                self.tree.release(node);
-            }
-            self.let_go(waiting);
-        }
+        pending.iter().filter_map(leads).for_each(|node| self.tree.release(node));
+        pending.iter().for_each(|waiting| self.let_go(waiting));
+    }
+
+    /// Says whether a waiting link still has a node; a later entry may have taken its place, and yet another its
+    /// numbers.
+    fn lives(&self, number: usize, waiting: &Pending) -> bool {
+        let row = self.tree.row(waiting.node);
+        row.tag == Tag::Pending && row.a as usize == number
     }
 
     /// Finds out where a waiting link leads, and on the way where those lead that it leads through.
-    fn resolve(&mut self, number: usize, records: &Records) {
+    ///
+    /// Says whether it came back to a link it was coming from.
+    fn resolve(&mut self, number: usize, records: &Records) -> bool {
+        let mut circle = false;
+        if !self.lives(number, &self.pending[number]) {
+            return circle;
+        }
         let mut chain = vec![number];
         while let Some(&number) = chain.last() {
-            self.pending[number].state = match self.pending[number].state {
-                State::Done(node) => State::Done(node),
-                _ => State::Underway,
-            };
-            let result = self.step(number, records);
-            match result {
-                Step::Through(next) => chain.push(next),
-                Step::End(node) => {
-                    self.pending[number].state = State::Done(node);
-                    chain.pop();
+            let state = match self.pending[number].state {
+                State::Waiting | State::Underway => {
+                    self.pending[number].state = State::Underway;
+                    match self.step(number, records, &mut circle) {
+                        Step::Through(next) => {
+                            chain.push(next);
+                            continue;
+                        }
+                        Step::Leads(node) => State::Leads(node),
+                        Step::Lost(node) => State::Lost(node),
+                    }
                 }
-            }
+                done => done,
+            };
+            self.pending[number].state = state;
+            chain.pop();
         }
+        circle
     }
 
-    fn step(&mut self, number: usize, records: &Records) -> Step {
-        let Pending { at, earlier, below, state, .. } = self.pending[number];
-        if let State::Done(node) = state {
-            return Step::End(node);
+    fn step(&mut self, number: usize, records: &Records, circle: &mut bool) -> Step {
+        let Pending { at, node, earlier, below, .. } = self.pending[number];
+        if let Some(step) = self.through(earlier, circle) {
+            return step;
         }
-        if earlier != NONE
-            && let Some(step) = self.through(earlier)
+        if let Some(entry) = self.look(target(&records.at(at))).filter(|entry| self.is_own(*entry))
+            && let Some(step) = self.through(self.tree.entry(entry).node, circle)
         {
             return step;
         }
-        let RecordKind::HardLink { target } = records.at(at).kind else {
-            unreachable!("only hard links wait")
-        };
-        if let Some(entry) = self.look(target).filter(|entry| self.is_own(*entry)) {
-            let node = self.tree.entry(entry).node;
-            match self.tree.row(node).tag {
-                Tag::Directory => {}
-                Tag::Pending => {
-                    if let Some(step) = self.through(node) {
-                        return step;
-                    }
-                }
-                _ => return Step::End(node),
-            }
+        if below != NONE {
+            return Step::Leads(below);
         }
-        Step::End(below)
+        match self.through(self.tree.row(node).b, circle) {
+            None => Step::Lost(NONE),
+            Some(Step::Leads(node)) => Step::Lost(node),
+            Some(step) => step,
+        }
     }
 
-    /// Follows a waiting link; `None` if it leads nowhere, or back to where we come from.
-    fn through(&self, node: u32) -> Option<Step> {
-        let next = self.tree.row(node).a as usize;
-        match self.pending[next].state {
-            State::Waiting => Some(Step::Through(next)),
-            State::Underway | State::Done(NONE) => None,
-            State::Done(node) => Some(Step::End(node)),
+    /// Follows a name that may be a waiting link's; `None` if it is of no file, or the way comes back to where it
+    /// began.
+    fn through(&self, node: u32, circle: &mut bool) -> Option<Step> {
+        if node == NONE {
+            return None;
+        }
+        let row = self.tree.row(node);
+        match row.tag {
+            Tag::Directory => None,
+            Tag::Pending => match self.pending[row.a as usize].state {
+                State::Waiting => Some(Step::Through(row.a as usize)),
+                State::Underway => {
+                    *circle = true;
+                    None
+                }
+                State::Lost(NONE) => None,
+                State::Leads(node) | State::Lost(node) => Some(Step::Leads(node)),
+            },
+            _ => Some(Step::Leads(node)),
         }
     }
 }
 
+/// Returns the raw target of a hard link.
+fn target<'a>(stored: &Stored<'a>) -> &'a [u8] {
+    match stored.kind {
+        RecordKind::HardLink { target } => target,
+        _ => unreachable!("only hard links wait"),
+    }
+}
+
 enum Step {
+    /// It depends on this waiting link.
     Through(usize),
-    End(u32),
+    /// See [`State::Leads`].
+    Leads(u32),
+    /// See [`State::Lost`].
+    Lost(u32),
 }

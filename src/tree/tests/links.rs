@@ -96,3 +96,12 @@ fn replacing_one_name_leaves_the_others() {
     flawed(&["d/a=1 d=>d/a"], "d=1", &["0:d:Duplicate"]);
     flawed(&["a=1 a/b=>a"], "a/ a/b=1", &["0:a/b:ParentReplaced"]);
 }
+
+/// Quadratic time would be 400 million steps here.
+#[test]
+fn dangling_links_in_one_place_cost_little() {
+    let place = "f=>no ".repeat(20_000);
+    let links: String = (0..20_000).map(|i| format!("e{i}=>f ")).collect();
+    let (tree, _) = super::super::build_rootfs([super::kit::layer(&format!("z/no {place}{links}"))]);
+    assert_eq!(super::kit::render(&tree), "z/ z/no");
+}

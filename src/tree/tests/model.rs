@@ -202,15 +202,23 @@ fn plain() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A layer whose hard links come last, so that none leads to a later entry: `links` has tables for those.
+/// A layer whose hard links come last, so that none leads to a later entry; and several only under names of their
+/// own, so that none takes the place of what another waits for. `links` has tables for those.
 fn words() -> impl Strategy<Value = Vec<String>> {
-    let links = (path(), path()).prop_map(|(path, target)| format!("{path}=>{target}"));
-    (proptest::collection::vec(plain(), 0..12), proptest::collection::vec(links, 0..2)).prop_map(
-        |(mut words, links)| {
-            words.extend(links.into_iter().take(1));
-            words
-        },
-    )
+    let target = || prop_oneof![3 => path(), 1 => "[e-g]"];
+    let any = (path(), target()).prop_map(|(path, target)| vec![format!("{path}=>{target}")]);
+    let own = ("([a-d]/)?[e-g]", target()).prop_map(|(path, target)| format!("{path}=>{target}"));
+    let links = prop_oneof![any, proptest::collection::vec(own, 0..4)];
+    (proptest::collection::vec(plain(), 0..12), links).prop_map(|(mut words, links)| {
+        for (index, link) in links.iter().enumerate() {
+            let target = link.split_once("=>").unwrap().1;
+            let comes = |later: &String| later.split_once("=>").unwrap().0 == target;
+            if !links[index..].iter().any(comes) {
+                words.push(link.clone());
+            }
+        }
+        words
+    })
 }
 
 proptest! {
