@@ -44,6 +44,8 @@ pub(super) struct Builder {
     free_entry: u32,
     /// The extended attributes written last: many files in a row have the same.
     last_xattrs: std::ops::Range<usize>,
+    /// [`MAX_NODES`], but in tests.
+    limit: usize,
     /// Counts how often something that a path can lead through went away.
     pub(super) turns: u64,
     /// Entries with names of AUFS bookkeeping, some of them gone again.
@@ -53,6 +55,11 @@ pub(super) struct Builder {
 impl Builder {
     /// Makes a tree of a root alone: 0755, owner 0:0, time 0.
     pub(super) fn new() -> Self {
+        Self::with_limit(MAX_NODES)
+    }
+
+    /// Makes the same with room for fewer nodes.
+    pub(super) fn with_limit(limit: usize) -> Self {
         Self {
             nodes: vec![Row { links: 1, ..implied_directory(0) }],
             entries: Vec::new(),
@@ -64,6 +71,7 @@ impl Builder {
             free_node: NONE,
             free_entry: NONE,
             last_xattrs: 0..0,
+            limit,
             turns: 0,
             metadata: Vec::new(),
         }
@@ -118,7 +126,7 @@ impl Builder {
             *self.row_mut(node) = row;
             return Ok(node);
         }
-        if self.nodes.len() >= MAX_NODES {
+        if self.nodes.len() >= self.limit {
             return Err(Full);
         }
         self.nodes.push(row);
@@ -139,7 +147,7 @@ impl Builder {
     fn try_attach(&mut self, dir: u32, name: &[u8], node: u32, made: u32) -> Result<u32, Full> {
         let length = u8::try_from(name.len()).expect("names are cleaned before they get here");
         let at = self.room(name.len() + 1)?;
-        if self.free_entry == NONE && self.entries.len() >= 2 * MAX_NODES {
+        if self.free_entry == NONE && self.entries.len() >= 2 * self.limit {
             return Err(Full);
         }
         self.bytes.push(length);

@@ -45,6 +45,9 @@ enum Markers {
     Shown,
 }
 
+/// A parent and a last component.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
 /// A root filesystem that takes one layer after the other.
 pub struct Merge {
     pub(super) tree: Builder,
@@ -187,7 +190,7 @@ impl Merge {
         &mut self,
         stored: &Stored<'_>,
         path: &'a mut Vec<u8>,
-    ) -> Result<Option<(&'a [u8], &'a [u8])>, Complaint> {
+    ) -> Result<Option<Split<'a>>, Complaint> {
         if name::clean(stored.path, path)? {
             self.report(stored, Complaint::DotDot);
         }

@@ -11,6 +11,7 @@ mod freeze;
 mod merge;
 mod name;
 mod node;
+mod packed;
 mod pending;
 mod problem;
 mod records;
@@ -25,7 +26,7 @@ pub use merge::{Merge, build_layer, build_rootfs};
 pub use name::{MAX_NAME, MAX_TARGET, NameError};
 pub use node::{Children, Extents, Node};
 pub use problem::{Complaint, MAX_PROBLEMS, Problem};
-pub use records::{Iter, MAX_BYTES, MAX_RECORDS, Record, RecordKind, Records, RecordsError, Stored};
+pub use records::{Iter, MAX_RECORD_BYTES, MAX_RECORDS, Record, RecordKind, Records, RecordsError, Stored};
 pub use resolve::MAX_LINKS;
 
 /// A point in time.

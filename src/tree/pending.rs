@@ -9,7 +9,7 @@ use super::builder::{NONE, implied_directory};
 use super::merge::Merge;
 use super::name;
 use super::node::{Row, Tag};
-use super::problem::Complaint;
+use super::problem::{self, Complaint};
 use super::records::{RecordKind, Records, Stored};
 use super::resolve::Missing;
 
@@ -139,7 +139,7 @@ impl Merge {
     /// Says what is wrong with a link that leads to no file.
     fn dangling(&mut self, target: &[u8]) -> Complaint {
         let directory = self.is_directory(target);
-        let target = target.to_vec();
+        let target = problem::shown(target);
         match directory {
             true => Complaint::LinkToDirectory { target },
             false => Complaint::LinkMissing { target },

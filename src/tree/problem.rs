@@ -7,6 +7,9 @@ use super::resolve::MAX_LINKS;
 /// layer could state millions.
 pub const MAX_PROBLEMS: usize = 1000;
 
+/// Most bytes kept of a name or target in a problem: the longest that Linux takes, as archives may state longer.
+const MAX_SHOWN: usize = 4096;
+
 /// Something wrong with one entry of a layer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("layer {layer}: {}: {what}", path.escape_ascii())]
@@ -15,7 +18,7 @@ pub struct Problem {
     pub layer: u32,
     /// Where the entry's header begins in the layer's stream.
     pub header_offset: u64,
-    /// The entry's name, as the archive has it.
+    /// The entry's name, as the archive has it; its first 4096 bytes.
     pub path: Vec<u8>,
     /// What is wrong, and what was done about it.
     pub what: Complaint,
@@ -59,13 +62,13 @@ pub enum Complaint {
     /// A hard link to what neither the layer nor those below hold. Left out.
     #[error("left out: a hard link to {}, which does not exist", target.escape_ascii())]
     LinkMissing {
-        /// The target, as the archive has it.
+        /// The target, as the archive has it; its first 4096 bytes.
         target: Vec<u8>,
     },
     /// A hard link to a directory. Left out.
     #[error("left out: a hard link to {}, which is a directory", target.escape_ascii())]
     LinkToDirectory {
-        /// The target, as the archive has it.
+        /// The target, as the archive has it; its first 4096 bytes.
         target: Vec<u8>,
     },
     /// The tree has as many nodes or as many bytes of names as one tree can have. Left out.
@@ -74,6 +77,11 @@ pub enum Complaint {
     /// There are more problems with this layer than are kept.
     #[error("{0} more problems with this layer")]
     More(u64),
+}
+
+/// Returns what a problem keeps of a name.
+pub(super) fn shown(name: &[u8]) -> Vec<u8> {
+    name[..name.len().min(MAX_SHOWN)].to_vec()
 }
 
 /// The problems of all layers, bounded for each.
@@ -92,7 +100,7 @@ impl Problems {
     pub(super) fn add(&mut self, layer: u32, header_offset: u64, path: &[u8], what: Complaint) {
         let before = self.list.len() - self.layer_start;
         if before < MAX_PROBLEMS {
-            self.list.push(Problem { layer, header_offset, path: path.to_vec(), what });
+            self.list.push(Problem { layer, header_offset, path: shown(path), what });
         } else if before == MAX_PROBLEMS {
             self.list.push(Problem { layer, header_offset: 0, path: Vec::new(), what: Complaint::More(1) });
         } else if let Some(Problem { what: Complaint::More(count), .. }) = self.list.last_mut() {

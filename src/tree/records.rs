@@ -5,22 +5,18 @@
 //! [`Records::decode`] reads. It has no version of its own; whoever stores it keeps one, and a checksum.
 
 use super::name::{self, Marker};
-use super::{Extent, Time, varint};
+use super::packed::{ExtentReader, parse, put};
+use super::{Extent, Time};
 
 /// Most entries of one layer. Real layers stay below two million; the bound keeps a bomb of headers from
 /// filling memory.
 pub const MAX_RECORDS: u32 = 1 << 24;
 
 /// Most bytes of one layer's packed entries: room for [`MAX_RECORDS`] ordinary ones.
-pub const MAX_BYTES: usize = 1 << 30;
+pub const MAX_RECORD_BYTES: usize = 1 << 30;
 
 /// The count of entries stands before them, so that a cut at an entry's end is noticed.
 const HEADER: usize = 4;
-
-const KIND_BITS: u8 = 0b0111;
-const HAS_XATTRS: u8 = 0b1000;
-/// The file is one extent from its first byte to its last, as all but sparse files are.
-const WHOLE: u8 = 0b1_0000;
 
 /// One entry of a layer, as the archive has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +84,8 @@ pub enum RecordsError {
     /// There are more than [`MAX_RECORDS`].
     #[error("the layer has more than {MAX_RECORDS} entries")]
     TooMany,
-    /// They need more than [`MAX_BYTES`].
-    #[error("the layer's entries need more than {MAX_BYTES} bytes")]
+    /// They need more than [`MAX_RECORD_BYTES`].
+    #[error("the layer's entries need more than {MAX_RECORD_BYTES} bytes")]
     TooLarge,
     /// An entry has a number that cannot be.
     #[error("entry {index}: bad {what}")]
@@ -162,14 +158,14 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// Refuses what [`Record`] rules out, and more than [`MAX_RECORDS`] or [`MAX_BYTES`].
+    /// Refuses what [`Record`] rules out, and more than [`MAX_RECORDS`] or [`MAX_RECORD_BYTES`].
     pub fn push(&mut self, record: &Record<'_>) -> Result<(), RecordsError> {
         if self.count >= MAX_RECORDS {
             return Err(RecordsError::TooMany);
         }
         let start = self.bytes.len();
         let parsed = match put(&mut self.bytes, record) {
-            Ok(()) if self.bytes.len() > MAX_BYTES => Err(RecordsError::TooLarge),
+            Ok(()) if self.bytes.len() > MAX_RECORD_BYTES => Err(RecordsError::TooLarge),
             Ok(()) => parse(&mut &self.bytes[start..]).map_err(|what| self.bad(what)),
             Err(what) => Err(self.bad(what)),
         };
@@ -193,7 +189,7 @@ impl Records {
     /// Refuses bytes that no list of valid entries has.
     pub fn decode(bytes: impl Into<Vec<u8>>) -> Result<Self, RecordsError> {
         let bytes = bytes.into();
-        if bytes.len() > MAX_BYTES {
+        if bytes.len() > MAX_RECORD_BYTES {
             return Err(RecordsError::TooLarge);
         }
         let mut records = Self { bytes: Vec::new(), count: 0, hard_links: 0, markers: 0 };
@@ -275,7 +271,7 @@ pub struct Iter<'a> {
 impl Iter<'_> {
     /// Returns where the next entry lies, for [`Records::at`].
     pub(super) fn place(&self) -> u32 {
-        u32::try_from(self.at).expect("below MAX_BYTES")
+        u32::try_from(self.at).expect("below MAX_RECORD_BYTES")
     }
 }
 
@@ -310,9 +306,9 @@ pub struct Stored<'a> {
     pub size: u64,
     /// Where the entry's header begins in the layer's stream.
     pub header_offset: u64,
-    flags: u8,
-    extents: &'a [u8],
-    xattrs: &'a [u8],
+    pub(super) flags: u8,
+    pub(super) extents: &'a [u8],
+    pub(super) xattrs: &'a [u8],
 }
 
 impl<'a> Stored<'a> {
@@ -336,308 +332,5 @@ impl<'a> Stored<'a> {
 impl std::fmt::Debug for Stored<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {:?}", self.path.escape_ascii(), self.kind)
-    }
-}
-
-/// Appends a record in its packed form.
-fn put(out: &mut Vec<u8>, record: &Record<'_>) -> Result<(), &'static str> {
-    let (tag, target, device) = match record.kind {
-        RecordKind::Regular => (0, None, None),
-        RecordKind::Directory => (1, None, None),
-        RecordKind::Symlink { target } => (2, Some(target), None),
-        RecordKind::HardLink { target } => (3, Some(target), None),
-        RecordKind::CharDevice { major, minor } => (4, None, Some((major, minor))),
-        RecordKind::BlockDevice { major, minor } => (5, None, Some((major, minor))),
-        RecordKind::Fifo => (6, None, None),
-    };
-    let regular = record.kind == RecordKind::Regular;
-    let whole =
-        regular && matches!(record.extents, [one] if one.file_offset == 0 && one.length == record.size);
-    out.push(tag | if whole { WHOLE } else { 0 } | if record.xattrs.is_empty() { 0 } else { HAS_XATTRS });
-    varint::put_bytes(out, record.path);
-    for number in [record.mode.into(), record.uid.into(), record.gid.into()] {
-        varint::put(out, number);
-    }
-    varint::put(out, varint::fold(record.mtime.seconds));
-    varint::put(out, record.mtime.nanos.into());
-    varint::put(out, record.header_offset);
-    if let Some(target) = target {
-        varint::put_bytes(out, target);
-    }
-    if let Some((major, minor)) = device {
-        varint::put(out, major.into());
-        varint::put(out, minor.into());
-    }
-    if regular {
-        varint::put(out, record.size);
-        let mut extents = Vec::new();
-        let (mut file, mut stream) = (0, record.header_offset);
-        for extent in record.extents {
-            let gap = extent.file_offset.checked_sub(file).ok_or("order of extents")?;
-            file = extent.file_offset.checked_add(extent.length).ok_or("extent")?;
-            varint::put(&mut extents, varint::fold(extent.stream_offset.wrapping_sub(stream) as i64));
-            stream = extent.stream_offset.checked_add(extent.length).ok_or("extent")?;
-            if !whole {
-                varint::put(&mut extents, gap);
-                varint::put(&mut extents, extent.length);
-            }
-        }
-        varint::put_bytes(out, &extents);
-    }
-    if !record.xattrs.is_empty() {
-        let mut packed = Vec::new();
-        for (name, value) in record.xattrs {
-            varint::put_bytes(&mut packed, name);
-            varint::put_bytes(&mut packed, value);
-        }
-        varint::put_bytes(out, &packed);
-    }
-    Ok(())
-}
-
-/// Takes one record off the front of `input`, checking every number.
-fn parse<'a>(input: &mut &'a [u8]) -> Result<Stored<'a>, &'static str> {
-    let (&flags, rest) = input.split_first().ok_or("kind")?;
-    *input = rest;
-    let path = varint::take_bytes(input).ok_or("name")?;
-    let mode = number(input).filter(|mode| *mode <= 0o7777).ok_or("mode")?;
-    let uid = number(input).ok_or("owner")?;
-    let gid = number(input).ok_or("group")?;
-    let seconds = varint::unfold(varint::take(input).ok_or("time")?);
-    let nanos = number(input).filter(|nanos| *nanos < 1_000_000_000).ok_or("time")?;
-    let header_offset = varint::take(input).ok_or("header offset")?;
-    let kind = match flags & KIND_BITS {
-        0 => RecordKind::Regular,
-        1 => RecordKind::Directory,
-        2 => RecordKind::Symlink { target: varint::take_bytes(input).ok_or("target")? },
-        3 => RecordKind::HardLink { target: varint::take_bytes(input).ok_or("target")? },
-        tag @ (4 | 5) => {
-            let major = number(input).ok_or("device number")?;
-            let minor = number(input).ok_or("device number")?;
-            match tag {
-                4 => RecordKind::CharDevice { major, minor },
-                _ => RecordKind::BlockDevice { major, minor },
-            }
-        }
-        6 => RecordKind::Fifo,
-        _ => return Err("kind"),
-    };
-    let (mut size, mut extents) = (0, [].as_slice());
-    if kind == RecordKind::Regular {
-        size = varint::take(input).ok_or("size")?;
-        extents = varint::take_bytes(input).ok_or("extents")?;
-        let mut reader = ExtentReader::new(extents, flags, size, header_offset);
-        while reader.next()?.is_some() {}
-    } else if flags & WHOLE != 0 {
-        return Err("kind");
-    }
-    let mut xattrs = [].as_slice();
-    if flags & HAS_XATTRS != 0 {
-        xattrs =
-            varint::take_bytes(input).filter(|packed| !packed.is_empty()).ok_or("extended attributes")?;
-        let mut rest = xattrs;
-        while !rest.is_empty() {
-            varint::take_bytes(&mut rest).ok_or("extended attributes")?;
-            varint::take_bytes(&mut rest).ok_or("extended attributes")?;
-        }
-    }
-    if flags & !(KIND_BITS | HAS_XATTRS | WHOLE) != 0 {
-        return Err("kind");
-    }
-    let mtime = Time { seconds, nanos };
-    Ok(Stored { path, kind, mode: mode as u16, uid, gid, mtime, size, header_offset, flags, extents, xattrs })
-}
-
-fn number(input: &mut &[u8]) -> Option<u32> {
-    varint::take(input)?.try_into().ok()
-}
-
-/// Reads packed extents, checking that they ascend and lie within the file.
-struct ExtentReader<'a> {
-    rest: &'a [u8],
-    whole: bool,
-    size: u64,
-    file: u64,
-    stream: u64,
-}
-
-impl<'a> ExtentReader<'a> {
-    fn new(rest: &'a [u8], flags: u8, size: u64, header_offset: u64) -> Self {
-        Self { rest, whole: flags & WHOLE != 0, size, file: 0, stream: header_offset }
-    }
-
-    fn next(&mut self) -> Result<Option<Extent>, &'static str> {
-        if self.rest.is_empty() {
-            return Ok(None);
-        }
-        let jump = varint::unfold(varint::take(&mut self.rest).ok_or("extent")?);
-        let stream_offset = self.stream.wrapping_add(jump as u64);
-        let (gap, length) = match self.whole {
-            true => (0, self.size),
-            false => {
-                (varint::take(&mut self.rest).ok_or("extent")?, varint::take(&mut self.rest).ok_or("extent")?)
-            }
-        };
-        let file_offset = self.file.checked_add(gap).ok_or("extent")?;
-        self.file = file_offset.checked_add(length).filter(|end| *end <= self.size).ok_or("extent")?;
-        self.stream = stream_offset.checked_add(length).ok_or("extent")?;
-        if length == 0 {
-            return Err("extent");
-        }
-        Ok(Some(Extent { file_offset, stream_offset, length }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    type Owned = (Vec<u8>, u8, (u16, u32, u32, i64, u32), Vec<(u64, u64, u64)>, Vec<(Vec<u8>, Vec<u8>)>, u64);
-
-    fn owned() -> impl Strategy<Value = Owned> {
-        (
-            proptest::collection::vec(any::<u8>(), 0..20),
-            0..7u8,
-            (0..=0o7777u16, any::<u32>(), any::<u32>(), any::<i64>(), 0..1_000_000_000u32),
-            proptest::collection::vec((0..1000u64, 1..1000u64, 0..u64::MAX / 2), 0..4),
-            proptest::collection::vec(
-                (any::<[u8; 3]>().prop_map(Vec::from), any::<[u8; 2]>().prop_map(Vec::from)),
-                0..3,
-            ),
-            0..u64::MAX / 2,
-        )
-    }
-
-    /// Hands the record that `owned` describes to `with`.
-    fn record<T>(owned: &Owned, with: impl FnOnce(&Record<'_>) -> T) -> T {
-        let (path, kind, (mode, uid, gid, seconds, nanos), pieces, xattrs, header_offset) = owned;
-        let mut extents = Vec::new();
-        let mut size = 0;
-        for &(gap, length, stream_offset) in pieces {
-            extents.push(Extent { file_offset: size + gap, stream_offset, length });
-            size += gap + length;
-        }
-        let kind = match kind {
-            0 => RecordKind::Regular,
-            1 => RecordKind::Directory,
-            2 => RecordKind::Symlink { target: path },
-            3 => RecordKind::HardLink { target: path },
-            4 => RecordKind::CharDevice { major: *uid, minor: *gid },
-            5 => RecordKind::BlockDevice { major: *uid, minor: *gid },
-            _ => RecordKind::Fifo,
-        };
-        if kind != RecordKind::Regular {
-            (size, extents) = (0, Vec::new());
-        }
-        let xattrs: Vec<_> = xattrs.iter().map(|(n, v)| (n.as_slice(), v.as_slice())).collect();
-        with(&Record {
-            path,
-            kind,
-            mode: *mode,
-            uid: *uid,
-            gid: *gid,
-            mtime: Time { seconds: *seconds, nanos: *nanos },
-            size,
-            extents: &extents,
-            xattrs: &xattrs,
-            header_offset: *header_offset,
-        })
-    }
-
-    fn same(stored: &Stored<'_>, record: &Record<'_>) -> bool {
-        (stored.path, stored.kind, stored.mode, stored.uid, stored.gid, stored.mtime)
-            == (record.path, record.kind, record.mode, record.uid, record.gid, record.mtime)
-            && (stored.size, stored.header_offset) == (record.size, record.header_offset)
-            && stored.extents().eq(record.extents.iter().copied())
-            && stored.xattrs().eq(record.xattrs.iter().copied())
-    }
-
-    proptest! {
-        #[test]
-        fn records_come_back(list in proptest::collection::vec(owned(), 0..8)) {
-            let mut records = Records::new();
-            for one in &list {
-                record(one, |r| records.push(r)).unwrap();
-            }
-            let again = Records::decode(records.encode()).unwrap();
-            prop_assert!(again == records);
-            prop_assert_eq!(again.iter().count(), list.len());
-            for (stored, one) in again.iter().zip(&list) {
-                prop_assert!(record(one, |r| same(&stored, r)), "{:?} is not {:?}", stored, one);
-            }
-        }
-
-        #[test]
-        fn damaged_bytes_never_panic(
-            list in proptest::collection::vec(owned(), 1..6),
-            at in any::<proptest::sample::Index>(),
-            flip in 1..=255u8,
-        ) {
-            let mut records = Records::new();
-            for one in &list {
-                record(one, |r| records.push(r)).unwrap();
-            }
-            let mut bytes = records.encode();
-            prop_assert!(Records::decode(&bytes[..at.index(bytes.len())]).is_err());
-            let at = at.index(bytes.len());
-            bytes[at] ^= flip;
-            if let Ok(records) = Records::decode(bytes) {
-                for stored in records.iter() {
-                    stored.extents().chain(None).count();
-                    stored.xattrs().count();
-                }
-                drop(super::super::build_rootfs([&records]));
-            }
-        }
-    }
-
-    #[track_caller]
-    fn refused(change: impl FnOnce(&mut Record<'_>), what: &'static str) {
-        let mut records = Records::new();
-        let extents = [Extent { file_offset: 0, stream_offset: 512, length: 10 }];
-        let mut record = Record {
-            path: b"x",
-            kind: RecordKind::Regular,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: Time { seconds: 0, nanos: 0 },
-            size: 10,
-            extents: &extents,
-            xattrs: &[],
-            header_offset: 0,
-        };
-        records.push(&record).unwrap();
-        change(&mut record);
-        let before = records.encode();
-        assert_eq!(records.push(&record), Err(RecordsError::Bad { index: 1, what }));
-        assert_eq!(records.encode(), before, "a refused record leaves no trace");
-    }
-
-    #[test]
-    fn impossible_records_are_refused() {
-        const fn extent(file_offset: u64, stream_offset: u64, length: u64) -> Extent {
-            Extent { file_offset, stream_offset, length }
-        }
-        refused(|r| r.mode = 0o10000, "mode");
-        refused(|r| r.mtime.nanos = 1_000_000_000, "time");
-        refused(|r| r.size = 9, "extent");
-        refused(|r| r.extents = const { &[extent(0, u64::MAX, 10)] }, "extent");
-        refused(|r| r.extents = const { &[extent(u64::MAX, 0, 10)] }, "extent");
-        refused(|r| r.extents = const { &[extent(0, 0, 0)] }, "extent");
-        refused(|r| r.extents = const { &[extent(4, 0, 2), extent(5, 9, 2)] }, "order of extents");
-    }
-
-    #[test]
-    fn entries_more_or_fewer_than_announced_are_refused() {
-        let mut records = Records::new();
-        let one = (b"x".to_vec(), 1, (0, 0, 0, 0, 0), vec![], vec![], 0);
-        record(&one, |r| records.push(r)).unwrap();
-        let mut bytes = records.encode();
-        bytes[0] = 2;
-        assert_eq!(Records::decode(bytes.as_slice()), Err(RecordsError::Count { expected: 2, found: 1 }));
-        bytes[0] = 0;
-        assert_eq!(Records::decode(bytes), Err(RecordsError::Count { expected: 0, found: 1 }));
     }
 }

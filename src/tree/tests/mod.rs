@@ -5,5 +5,6 @@ mod layers;
 mod links;
 mod model;
 mod names;
+mod records;
 mod views;
 mod whiteouts;

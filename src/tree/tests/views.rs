@@ -86,6 +86,29 @@ fn problems_of_a_layer_are_bounded() {
 }
 
 #[test]
+fn problems_keep_no_endless_names() {
+    let long = "d/".repeat(10_000);
+    let (_, problems) = build_rootfs([layer(&format!("{long}x=>no a=>{long}"))]);
+    let lengths = |problem: &Problem| match &problem.what {
+        Complaint::LinkMissing { target } => (problem.path.len(), target.len()),
+        other => panic!("{other}"),
+    };
+    assert_eq!(problems.iter().map(lengths).collect::<Vec<_>>(), [(4096, 2), (1, 4096)]);
+}
+
+#[test]
+fn a_full_tree_takes_no_more() {
+    let mut merge = Merge::new();
+    merge.tree = builder::Builder::with_limit(5);
+    merge.apply(0, &layer("a/b c d e f g=>c h/i j=>a/b k->no"));
+    merge.apply(1, &layer(".wh.a l m d=2"));
+    let (tree, problems) = merge.finish();
+    assert_eq!(super::kit::render(&tree), "c d g=>c j l");
+    let names = ["0:e:Full", "0:f:Full", "0:h/i:Full", "0:k:Full", "1:m:Full", "1:d:Full"];
+    assert_eq!(complaints(&problems), names);
+}
+
+#[test]
 fn a_node_number_is_checked() {
     let (tree, _) = build_rootfs([layer("a b")]);
     assert_eq!(tree.node_id(2).map(NodeId::index), Some(2));
