@@ -82,6 +82,23 @@ fn a_dangling_link_spares_what_was_there() {
 }
 
 #[test]
+fn a_link_to_a_lost_link_gets_what_that_displaced() {
+    flawed(&["b=x", "f=>b f=>no e=>f z/no"], "b=x e=>b f=>b z/ z/no", &["1:f:Duplicate", "1:f:LinkMissing"]);
+    flawed(&["b/d/a=>a b/d=x c/a=>a"], "b/ b/d=x c/", &["0:b/d:Duplicate", "0:c/a:LinkMissing"]);
+}
+
+#[test]
+fn a_waiting_link_hides_what_it_displaced() {
+    flawed(&["d/x=1 e=>d/x d=>a f=>d/x a=2"], "a=2 d=>a e=1", &["0:d:Duplicate", "0:f:LinkMissing"]);
+    flawed(&["d/x d=>a d/y a=1"], "a=1 d/ d/y", &["0:d:Duplicate", "0:d/y:ParentReplaced"]);
+}
+
+#[test]
+fn the_tree_below_is_asked_as_it_was() {
+    check(&["d/a=A e/a=B l->d", "b=>l/a l->e"], "b=A d/ d/a=>b e/ e/a=B l->e");
+}
+
+#[test]
 fn the_first_entry_has_the_attributes() {
     check(&["a=x@0600,1:0,user.a=1 b=>a@4755,2:0,t9"], "a=x@0600,1:0,user.a=1 b=>a");
 }

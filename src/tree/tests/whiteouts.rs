@@ -58,6 +58,8 @@ fn whiteouts_and_symbolic_links() {
 fn whiteout_names_are_cleaned_first() {
     flawed(&["etc/passwd", "dne/../.wh.etc"], "", &["1:dne/../.wh.etc:DotDot"]);
     flawed(&["etc x", "../.wh.etc"], "x", &["1:../.wh.etc:DotDot"]);
+    flawed(&["x/a", "x/.wh.a/b/.."], "x/", &["1:x/.wh.a/b/..:DotDot"]);
+    check(&["x/a", "x/.wh.a/./"], "x/");
 }
 
 #[test]
