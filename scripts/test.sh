@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Every check of the project in one command, on a fresh Debian too: installs what the tests need, then format,
+# lints, documentation, dependency rules and all tests, with real mounts.
+#
+#   scripts/test.sh [--long]     --long runs the property tests with many more cases
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+
+long=
+for argument in "$@"; do
+    case $argument in
+        --long) long=1 ;;
+        *) die "unknown argument $argument; usage: scripts/test.sh [--long]" ;;
+    esac
+done
+
+need_packages gcc libc6-dev pkg-config ca-certificates fuse3 skopeo umoci buildah attr jq uidmap shellcheck
+command -v cargo >/dev/null || die "cargo is missing: install Rust 1.88 or later (https://rustup.rs)"
+
+# Without this device no test can mount, and a test that cannot mount fails rather than being skipped.
+[ -e /dev/fuse ] || die "/dev/fuse is missing: load the module (modprobe fuse) or pass the device into the container"
+
+say "scripts: shellcheck"
+shellcheck -x scripts/*.sh .ci/run
+
+say "format"
+cargo fmt --check
+
+say "lints"
+cargo clippy --locked --all-targets -- -D warnings
+
+say "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+say "dependencies: licences, bans, sources, advisories"
+if ! cargo deny --version >/dev/null 2>&1; then
+    # A debug build: it is used once, and compiles in a third of the time.
+    cargo install --locked --debug cargo-deny || cargo_deny_missing=1
+fi
+if [ -n "${cargo_deny_missing:-}" ]; then
+    printf '\n%s\n%s\n\n' "!!! cargo-deny is not there and cannot be installed (no network?):" \
+        "!!! LICENCES, BANS AND SOURCES OF THE DEPENDENCIES ARE UNCHECKED IN THIS RUN" >&2
+else
+    cargo deny --locked check licenses bans sources
+    if cargo deny fetch db >/dev/null 2>&1; then
+        cargo deny --locked check --disable-fetch advisories
+    else
+        printf '!!! the advisory database cannot be fetched: advisories are unchecked in this run\n' >&2
+    fi
+fi
+
+say "programs of other architectures for the test images"
+foreign_busybox target/busybox amd64 arm64 armhf
+
+say "tests"
+[ -z "$long" ] || export PROPTEST_CASES=20000
+cargo test --locked
+
+say "everything passed"
