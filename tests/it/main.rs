@@ -1,1 +1,20 @@
-//! Integration tests.
+//! Integration tests: the command and the mounted tree, seen from outside, through real mounts.
+//!
+//! One binary for all of them (one link step). They need /dev/fuse and Debian's skopeo, umoci, buildah, attr;
+//! `scripts/test.sh` installs what is missing. What is not there fails a test with a sentence; nothing is skipped.
+
+// The whole crate is tests; clippy knows only #[test] functions as such.
+#![allow(clippy::unwrap_used)]
+
+mod kit;
+
+mod architecture;
+mod blobs;
+mod cli;
+mod corrupt;
+mod documents;
+mod images;
+mod mounting;
+mod regressions;
+mod semantics;
+mod tools;
