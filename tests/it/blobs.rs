@@ -7,7 +7,6 @@ use crate::kit::{
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, symlink};
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -192,14 +191,11 @@ fn blobs_that_are_symlinks_out_of_the_layout_work() {
 fn what_is_no_file_in_a_blobs_place_is_refused_without_blocking() {
     require_root();
     let (layout, sample) = Layout::sample();
-    let kinds: [(&Blob, &dyn Fn(&Path)); 2] = [
-        (&sample.layers[0], &|path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap()),
-        (&sample.layers[1], &|path| fs::create_dir(path).unwrap()),
-    ];
-    for (blob, make) in kinds {
-        layout.remove(blob);
-        make(&layout.file(blob));
-    }
+    let [fifo, directory] = &sample.layers;
+    layout.remove(fifo);
+    nix::unistd::mkfifo(&layout.file(fifo), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    layout.remove(directory);
+    fs::create_dir(layout.file(directory)).unwrap();
     let device = layout.blob("a device stands here");
     layout.remove(&device);
     symlink("/dev/zero", layout.file(&device)).unwrap();
