@@ -175,10 +175,10 @@ fn nothing_below_fuse_knows_the_kernel() {
 }
 
 #[test]
-fn clap_stays_in_cli_and_printing_too() {
+fn clap_and_printing_stay_in_cli() {
     for module in modules() {
         if module.name != "cli" && module.name != "main" {
-            for word in ["clap", "println!", "print!(", "process::exit"] {
+            for word in ["clap", "println!", "print!("] {
                 assert!(!module.code.contains(word), "src/{} has {word}", module.file.display());
             }
         }

@@ -72,7 +72,7 @@ fn usage_errors_have_status_two() {
 #[test]
 fn a_source_that_is_not_there() {
     let point = temp_dir();
-    refuses(&["/no/such/layout", as_str(point.path())], 1, &["/no/such/layout", "No such file or directory"]);
+    refuses(&["/no/such/layout", as_str(point.path())], 1, &["/no/such/layout", "o such file or directory"]);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_mountpoint_that_will_not_do() {
     fs::write(&file, "").unwrap();
     let missing = directory.join("missing");
     let source = as_str(layout.path());
-    refuses(&[source, as_str(&missing)], 1, &[as_str(&missing), "No such file or directory"]);
+    refuses(&[source, as_str(&missing)], 1, &[as_str(&missing), "does not exist"]);
     refuses(&[source, as_str(&file)], 1, &[as_str(&file), "ot a directory"]);
     assert!(daemons(&missing).is_empty() && daemons(&file).is_empty());
 }

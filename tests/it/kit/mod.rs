@@ -49,6 +49,14 @@ pub(crate) fn ls(path: impl AsRef<Path>) -> Vec<String> {
     names
 }
 
+/// Lists a directory that must refuse, and says with which errno.
+///
+/// The refusal comes with the first entry: opening a directory reads nothing.
+#[track_caller]
+pub(crate) fn list_errno(path: impl AsRef<Path>) -> i32 {
+    errno(fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>))
+}
+
 /// The errno of an operation that must fail.
 #[track_caller]
 pub(crate) fn errno<T>(result: io::Result<T>) -> i32 {

@@ -4,6 +4,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -11,25 +12,42 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A directory that is removed at the end; others may enter it, so that tests can change the user.
-pub(crate) struct TempDir(tempfile::TempDir);
+pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
     /// The directory's path.
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        &self.0
     }
 
     /// The path of something in it.
     pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.0.path().join(name)
+        self.0.join(name)
     }
 }
 
-/// Makes a temporary directory of mode 0755.
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Makes a temporary directory of mode 0755, with a name that every tool takes: buildah wants lower case.
 pub(crate) fn temp_dir() -> TempDir {
-    let directory = tempfile::Builder::new().prefix("ocifs-it-").tempdir().unwrap();
-    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-    TempDir(directory)
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("ocifs-it-{}-{number}", std::process::id()));
+        match fs::create_dir(&path) {
+            Ok(()) => {
+                fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+                return TempDir(path);
+            }
+            // Left behind by a process of the same number that was killed.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => panic!("{}: {error}", path.display()),
+        }
+    }
 }
 
 /// What a command left behind.
