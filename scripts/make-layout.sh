@@ -41,11 +41,17 @@ for row in amd64/amd64/ arm64/arm64/v8 armhf/arm/v7; do
     umoci new --image "$layout:$tag"
     umoci config --image "$layout:$tag" --os linux --architecture "$arch" --created "$created" \
         --config.entrypoint /bin/sh --config.env "PLATFORM=linux/$arch" --no-history
-    umoci insert --rootless --image "$layout:$tag" --history.created_by "add busybox for $debian" \
-        --history.created "$created" "$busybox/busybox-$debian" /bin/busybox
-    printf 'NAME=demo\nARCHITECTURE=%s\n' "$arch" >"$work/os-release"
-    umoci insert --rootless --image "$layout:$tag" --history.created_by "add /etc/os-release" \
-        --history.created "$created" "$work/os-release" /etc/os-release
+    mkdir -p "$work/$arch/0/bin" "$work/$arch/1/etc"
+    cp "$busybox/busybox-$debian" "$work/$arch/0/bin/busybox"
+    ln -s busybox "$work/$arch/0/bin/sh"
+    printf 'NAME=demo\nARCHITECTURE=%s\n' "$arch" >"$work/$arch/1/etc/os-release"
+    # Packed by tar itself: umoci's own `insert` leaves out the archive's end marker, which tar complains about.
+    for layer in "0 add busybox for $debian" "1 add /etc/os-release"; do
+        tar -C "$work/$arch/${layer%% *}" --sort=name --mtime="$created" --owner=0 --group=0 --numeric-owner \
+            --mode=a+rX,u+w,go-w -cf "$work/layer.tar" .
+        umoci raw add-layer --image "$layout:$tag" --history.created "$created" \
+            --history.created_by "${layer#* }" "$work/layer.tar"
+    done
     entry=$(jq -c --arg tag "$tag" --arg arch "$arch" --arg variant "$variant" '
         .manifests[] | select(.annotations["org.opencontainers.image.ref.name"] == $tag) | del(.annotations)
         | .platform = ({os: "linux", architecture: $arch} + if $variant == "" then {} else {variant: $variant} end)

@@ -84,7 +84,7 @@ fn real_programs_of_three_architectures() {
     for (platform, machine) in [("linux-amd64", 62_u8), ("linux-arm64", 183), ("linux-arm-v7", 40)] {
         let layer = mount.join("platforms").join(platform).join("layers/0");
         let program = run(Command::new("sh")
-            .args(["-euc", "tar xzOf \"$0\" bin/busybox | od -An -tu1 -j18 -N1"])
+            .args(["-euc", "tar xzOf \"$0\" ./bin/busybox | od -An -tu1 -j18 -N1"])
             .arg(layer))
         .ok();
         assert_eq!(program.trim(), machine.to_string(), "{platform}");
