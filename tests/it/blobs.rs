@@ -354,3 +354,104 @@ fn listing_does_not_wait_for_a_blob_that_is_being_hashed() {
     assert!(hashing, "the blob was hashed before the listing: this test measured nothing");
     assert!(worst < Duration::from_millis(100), "a listing took {worst:?}");
 }
+
+#[test]
+fn the_link_count_is_true_at_the_first_look() {
+    let layout = Layout::new();
+    let layer = layout.blob(gzip(&tar(&[("a", b"a")])));
+    // A layer that is the config of another image as well: one blob in two roles.
+    let (config, _, first) = layout.image_of(AMD64, &[layer.clone(), layer.clone()]);
+    let shared = json!({"schemaVersion": 2, "config": config.descriptor(media::CONFIG),
+        "layers": [config.descriptor("text/plain"), layer.descriptor(media::LAYER)]});
+    let mut second = layout.json(&shared).descriptor(media::MANIFEST);
+    second["platform"] = Platform("linux", "arm64", "").json();
+    layout.index(&[named(layout.nested(&[first, second]), "v1")]);
+    for (blob, names) in [(&layer, 4), (&config, 4)] {
+        let mount = Mount::new(layout.path());
+        assert_eq!(fs::metadata(mount.join(blob.path())).unwrap().nlink(), names, "{}", blob.digest);
+    }
+}
+
+#[test]
+fn two_descriptors_of_one_digest_and_different_sizes() {
+    let layout = Layout::new();
+    let layer = layout.blob("seven b");
+    let mut wrong = layer.descriptor(media::LAYER);
+    wrong["size"] = json!(6);
+    let config = layout.json(&json!({"os": "linux", "architecture": "amd64"}));
+    let manifest = layout.json(&json!({"schemaVersion": 2, "config": config.descriptor(media::CONFIG),
+        "layers": [wrong, layer.descriptor(media::LAYER)]}));
+    layout.index(&[named(manifest.descriptor(media::MANIFEST), "v1")]);
+    let mount = Mount::new(layout.path());
+    assert_eq!(read_errno(mount.join("platforms/linux-amd64/layers/0")), libc::EIO);
+    assert_eq!(bytes(mount.join("platforms/linux-amd64/layers/1")), b"seven b");
+    assert_eq!(
+        read_errno(mount.join("platforms/linux-amd64/layers/0")),
+        libc::EIO,
+        "whichever was read first"
+    );
+}
+
+#[test]
+fn more_blobs_than_the_process_may_have_files_open() {
+    let layout = Layout::new();
+    let blobs: Vec<Blob> = (0..300).map(|n| layout.blob(format!("blob number {n}"))).collect();
+    layout.index(&[]);
+    let directory = crate::kit::temp_dir();
+    let point = directory.join("mnt");
+    fs::create_dir(&point).unwrap();
+    let done = run(Command::new("sh")
+        .args(["-euc", "ulimit -n 64; exec \"$0\" \"$1\" \"$2\""])
+        .arg(crate::kit::ocifs())
+        .arg(layout.path())
+        .arg(&point)
+        .env("XDG_CACHE_HOME", directory.join("cache")));
+    let read: Vec<_> = blobs.iter().map(|blob| fs::read(point.join(blob.path()))).collect();
+    let again: Vec<_> = blobs.iter().map(|blob| fs::read(point.join(blob.path()))).collect();
+    assert!(crate::kit::unmount(&point), "{done:?}");
+    for (blob, result) in blobs.iter().chain(&blobs).zip(read.into_iter().chain(again)) {
+        assert_eq!(result.unwrap(), blob.bytes);
+    }
+}
+
+#[test]
+fn a_manifest_of_very_many_layers() {
+    let layout = Layout::new();
+    let config = layout.json(&json!({"os": "linux", "architecture": "amd64"}));
+    let absent: Vec<Value> = (0..20_000)
+        .map(|n| json!({"mediaType": media::LAYER, "digest": format!("sha256:{n:064x}"), "size": n}))
+        .collect();
+    let manifest = layout
+        .json(&json!({"schemaVersion": 2, "config": config.descriptor(media::CONFIG), "layers": absent}));
+    assert!(manifest.bytes.len() < 4 << 20);
+    layout.index(&[named(manifest.descriptor(media::MANIFEST), "v1")]);
+    let mount = Mount::new(layout.path());
+    let start = Instant::now();
+    assert_eq!(ls(mount.join("platforms/linux-amd64/layers")).len(), 20_000);
+    assert_eq!(fs::metadata(mount.join("platforms/linux-amd64/layers/19999")).unwrap().len(), 19_999);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_size_beyond_all_measure_is_refused() {
+    for size in ["9223372036854775807", "4611686018427387904", "9223372036854775808", "1e300", "-1"] {
+        let layout = Layout::new();
+        let layer = layout.blob("small");
+        let config = layout.json(&json!({"os": "linux", "architecture": "amd64"}));
+        let text = json!({"schemaVersion": 2, "config": config.descriptor(media::CONFIG),
+            "layers": [layer.descriptor(media::LAYER)]})
+        .to_string();
+        let manifest = layout.blob(text.replace("\"size\":5", &format!("\"size\":{size}")));
+        layout.index(&[named(manifest.descriptor(media::MANIFEST), "v1")]);
+        let mount = Mount::new(layout.path());
+        assert_eq!(
+            ls(mount.join("platforms/linux-amd64/layers")),
+            ["0"],
+            "{size}: every layer has its number"
+        );
+        let path = mount.join("platforms/linux-amd64/layers/0");
+        let read = File::open(&path).and_then(|file| file.read_at(&mut [0; 10], 0));
+        assert_eq!(crate::kit::errno(read), libc::EIO, "{size}");
+        assert_eq!(bytes(mount.join("platforms/linux-amd64/config.json")), config.bytes, "{size}");
+    }
+}

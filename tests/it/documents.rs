@@ -336,3 +336,59 @@ fn documents_are_read_only_when_somebody_looks() {
     assert!(std::fs::read(mount.join("platforms/linux-amd64/manifest.json")).is_err());
     assert!(Path::new(&mount.join("index.json")).exists());
 }
+
+/// The pretty form of a config, or its errno.
+fn pretty(config: &[u8]) -> (Mount, std::io::Result<Vec<u8>>) {
+    let layout = Layout::new();
+    let mut entry = layout.manifest(&layout.blob(config), &[]).descriptor(media::MANIFEST);
+    entry["platform"] = AMD64.json();
+    layout.index(&[named(entry, "v1")]);
+    let mount = Mount::new(layout.path());
+    let result = std::fs::read(mount.join("platforms/linux-amd64/pretty/config.json"));
+    assert_eq!(
+        bytes(mount.join("platforms/linux-amd64/config.json")),
+        config,
+        "the bytes are there in any case"
+    );
+    (mount, result)
+}
+
+#[test]
+fn pretty_changes_no_number() {
+    for number in
+        ["123456789012345678901234567890", "0.1", "1.00", "1e400", "-0", "1E5", "3.14159265358979323846"]
+    {
+        let (_mount, result) = pretty(format!("{{\"n\":{number}}}").as_bytes());
+        // An exponent may be spelled otherwise; the digits may not change.
+        let spelled = String::from_utf8(result.unwrap()).unwrap().replace("e+", "e");
+        assert_eq!(spelled, format!("{{\n  \"n\": {}\n}}\n", number.to_lowercase()));
+    }
+}
+
+#[test]
+fn pretty_of_hostile_json_is_refused_and_the_mount_lives() {
+    let deep = [vec![b'['; 1 << 20], vec![b']'; 1 << 20]].concat();
+    for config in [
+        &deep[..],
+        b"\xff\xfe{\x00}\x00",
+        b"{\"a\":\"\xc3\x28\"}",
+        b"{\"a\":1}{}",
+        b"",
+        b"{\"a\":\"\\ud800\"}",
+    ] {
+        let (mount, result) = pretty(config);
+        assert_eq!(crate::kit::errno(result), libc::EIO);
+        assert_eq!(ls(mount.join("platforms")), ["linux-amd64"]);
+    }
+}
+
+#[test]
+fn pretty_does_not_grow_without_bound() {
+    // Two spaces a level: nesting makes a short document long. It stays within what the input could be worth.
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(100), "]".repeat(100));
+    let (_mount, result) = pretty(deep.as_bytes());
+    assert!(result.unwrap().len() < 100 * 250);
+    let wide = format!("{{\"a\":[{}1]}}", "1,".repeat(1 << 20));
+    let (_mount, result) = pretty(wide.as_bytes());
+    assert!(result.is_ok());
+}

@@ -596,3 +596,61 @@ fn many_mounts_come_and_go() {
         assert_eq!(bytes(mount.join("platforms/linux-amd64/config.json")), sample.config.bytes);
     }
 }
+
+#[test]
+fn an_unprivileged_mount_ends_by_a_signal() {
+    let (layout, _) = Layout::sample();
+    let nobody = Nobody::new();
+    for signal in ["TERM", "INT"] {
+        let script = format!(
+            "$as $ocifs $1 $point
+             pid=$(grep -la ocifs /proc/[0-9]*/cmdline 2>/dev/null | while read -r file; do
+                 tr '\\0' ' ' <$file | grep -q \"^$ocifs .*$point \" && echo $file | cut -d/ -f3; done | head -n 1) || true
+             $as kill -{signal} $pid
+             for n in 1 2 3 4 5 6 7 8 9 10; do
+                 grep -q $point /proc/self/mountinfo || exit 0
+                 sleep 0.3
+             done
+             exit 9"
+        );
+        let done = nobody.script("", layout.path(), &script);
+        assert_eq!(done.code(), 0, "{signal}: {}", done.stderr);
+        assert!(wait_until(|| daemons(&nobody.point).is_empty()), "{signal}: still running");
+    }
+}
+
+#[test]
+fn no_standard_streams_at_all() {
+    let (layout, sample) = Layout::sample();
+    let directory = temp_dir();
+    let point = directory.join("mnt");
+    fs::create_dir(&point).unwrap();
+    let status = Command::new("sh")
+        .args(["-c", "exec \"$0\" \"$1\" \"$2\" <&- >&- 2>&-"])
+        .arg(ocifs())
+        .arg(layout.path())
+        .arg(&point)
+        .env_clear()
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    let layer = fs::read(point.join(LAYER));
+    assert!(unmount(&point) && wait_until(|| daemons(&point).is_empty()));
+    assert_eq!(layer.unwrap(), sample.layers[0].bytes);
+}
+
+#[test]
+fn a_mapped_file_gives_right_bytes_or_a_bus_error() {
+    require_tool("python3");
+    let (layout, sample) = Layout::sample();
+    let mount = Mount::new(layout.path());
+    let script = "import mmap, sys, hashlib
+with open(sys.argv[1], 'rb') as f: print(hashlib.sha256(mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)).hexdigest())";
+    let seen = run(Command::new("python3").args(["-c", script]).arg(mount.join(LAYER))).ok();
+    assert_eq!(seen.trim(), sample.layers[0].hex());
+    layout.flip(&sample.layers[1], 3);
+    let refused =
+        run(Command::new("python3").args(["-c", script]).arg(mount.join("platforms/linux-amd64/layers/1")));
+    assert!(!refused.status.success());
+    assert_eq!(refused.stdout, "");
+}
