@@ -102,16 +102,15 @@ impl Mounted {
 }
 
 fn end_on_signal(mut signals: Signals, mount: &Mount) {
-    for signal in signals.forever() {
-        log::info!("signal {signal}: unmounting");
-        if let Err(busy) = mount.unmount(false) {
-            log::info!("{busy}; detaching the mount instead");
-            if let Err(e) = mount.unmount(true) {
-                log::error!("cannot unmount {}: {e}", shown(mount.path()));
-            }
+    let Some(signal) = signals.forever().next() else { return };
+    log::info!("signal {signal}: unmounting");
+    if let Err(busy) = mount.unmount(false) {
+        log::info!("{busy}; detaching the mount instead");
+        if let Err(e) = mount.unmount(true) {
+            log::error!("cannot unmount {}: {e}", shown(mount.path()));
         }
-        // Readers that hang on get this long; then the connection ends with the process, and they get ENOTCONN.
-        std::thread::sleep(GRACE);
-        std::process::exit(0);
     }
+    // Readers that hang on get this long; then the connection ends with the process, and they get ENOTCONN.
+    std::thread::sleep(GRACE);
+    std::process::exit(0);
 }

@@ -94,7 +94,7 @@ mod tests {
     fn slow_jobs_do_not_hold_up_others() {
         let workers = Workers::default();
         let (release, wait) = channel::<()>();
-        workers.run(move || drop(wait.recv()));
+        workers.run(move || wait.recv().unwrap());
         let (done_in, done) = channel();
         for n in 0..200 {
             let done_in = done_in.clone();

@@ -75,10 +75,8 @@ impl Walk<'_> {
         let d = &entry.descriptor;
         match d.kind() {
             MediaType::Index => return self.nested(d, depth),
-            MediaType::Other if d.media_type.is_empty() => {
-                if self.catalog.index(d).is_ok_and(|index| !index.entries.is_empty()) {
-                    return self.nested(d, depth);
-                }
+            MediaType::Other if d.media_type.is_empty() && self.lists_entries(d) => {
+                return self.nested(d, depth);
             }
             _ => {}
         }
@@ -88,6 +86,11 @@ impl Walk<'_> {
             Class::Attestation => self.image.attestations.push(entry.clone()),
         }
         Ok(())
+    }
+
+    /// Some producers leave the type out; the document tells.
+    fn lists_entries(&self, d: &Descriptor) -> bool {
+        self.catalog.index(d).is_ok_and(|index| !index.entries.is_empty())
     }
 
     fn nested(&mut self, d: &Descriptor, depth: usize) -> Result<(), ImageError> {

@@ -82,7 +82,8 @@ impl PackedRecords {
 
     /// Unpacks the records.
     pub(super) fn unpack(&self) -> Result<Records, RecordsError> {
-        let len = usize::try_from(self.len).ok().filter(|len| *len as u64 <= crate::tree::MAX_BYTES as u64);
+        let len =
+            usize::try_from(self.len).ok().filter(|len| *len as u64 <= crate::tree::MAX_RECORD_BYTES as u64);
         let bytes = len.and_then(|len| zstd::bulk::decompress(&self.packed, len).ok());
         Records::decode(bytes.ok_or(RecordsError::TooLarge)?)
     }

@@ -193,7 +193,7 @@ impl Layer {
         let len =
             usize::try_from((self.index.stream_len - start).min(CHUNK)).expect("a chunk fits in memory");
         let mut bytes = vec![0; len];
-        if self.from_spill(number, &mut bytes) {
+        if self.read_spill(number, &mut bytes) {
             return Ok(bytes);
         }
         let raw = self.blobs.claimed(&self.descriptor)?;
@@ -237,7 +237,7 @@ impl Layer {
     }
 
     /// Reads a chunk from the decompressed stream on disk, if there is one and it is what it should be.
-    fn from_spill(&self, number: u64, bytes: &mut [u8]) -> bool {
+    fn read_spill(&self, number: u64, bytes: &mut [u8]) -> bool {
         let Some(file) = self.spill.lock().clone() else { return false };
         let got = file.as_ref().read_at(number * CHUNK, bytes);
         if got.is_ok_and(|got| got == bytes.len()) && self.check(number, bytes).is_ok() {

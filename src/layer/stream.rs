@@ -139,7 +139,8 @@ impl Entries {
     }
 
     fn problem(&mut self, mut line: String) {
-        line.truncate(line.floor_char_boundary(MAX_LINE));
+        let fits = line.char_indices().map(|(at, _)| at).take_while(|at| *at <= MAX_LINE).last();
+        line.truncate(if line.len() > MAX_LINE { fits.unwrap_or(0) } else { MAX_LINE });
         match self.problems.len() < MAX_PROBLEMS {
             true => self.problems.push(line),
             false => self.more += 1,

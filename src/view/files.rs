@@ -50,7 +50,9 @@ impl Files {
         let layer = store.layer(&claim.descriptor, claim.diff_id.as_ref())?;
         tell(&layer, &claim.descriptor, "", problem);
         let (tree, problems) = tree::build_layer(number, &layer.records()?);
-        problems.iter().for_each(|p| problem(p.to_string()));
+        // A link to a file of a lower layer is ordinary; what dangles in the image, its rootfs tells.
+        let worth = |p: &&tree::Problem| !matches!(p.what, tree::Complaint::LinkMissing { .. });
+        problems.iter().filter(worth).for_each(|p| problem(p.to_string()));
         Ok(Self::new(store, tree, vec![layer], number, false, options))
     }
 

@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn an_unnamed_image_does_not_take_a_name() {
         let hex = format!("sha256-{}", "ab".repeat(32));
-        assert_eq!(ImagePaths::new(std::iter::empty()).path(None, &digest()), [hex.clone()]);
+        assert_eq!(ImagePaths::new(std::iter::empty()).path(None, &digest()), std::slice::from_ref(&hex));
         assert_eq!(ImagePaths::new(std::iter::once(hex.as_str())).path(None, &digest()), [format!("{hex}%")]);
     }
 }
