@@ -15,7 +15,10 @@ use parking_lot::Mutex;
 
 use crate::oci::{Data, Descriptor, Digest};
 use crate::read_at::ReadAt;
-use crate::source::{Source, SourceError};
+use crate::source::Source;
+
+// What a source says of itself, and not of a blob, goes up as it is.
+pub use crate::source::SourceError;
 
 pub use flight::Flight;
 pub use verified::{CHUNK, ChunkDigests, VerifiedBlob};

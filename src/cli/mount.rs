@@ -115,6 +115,7 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
             noexec: options.noexec,
         },
     )?;
+    log::info!("mounted {} on {}", options.shown_source, options.mountpoint.display());
     if options.foreground {
         return Ok(mounted.serve(|| {})?);
     }

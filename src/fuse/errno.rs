@@ -2,11 +2,10 @@
 
 use fuser::Errno;
 
-use crate::blob::BlobError;
+use crate::blob::{BlobError, SourceError};
 use crate::codec::CodecError;
 use crate::image::ImageError;
 use crate::layer::LayerError;
-use crate::source::SourceError;
 use crate::tree::RecordsError;
 use crate::view::Error;
 

@@ -8,10 +8,9 @@ mod walk;
 
 use std::sync::{Arc, OnceLock};
 
-use crate::blob::{BlobError, BlobStore};
+use crate::blob::{BlobError, BlobStore, SourceError};
 use crate::oci::{Descriptor, DescriptorError, DocumentError, ImageConfig, Index, Manifest};
 use crate::problems::{Problem, Problems};
-use crate::source::SourceError;
 
 pub use classify::Class;
 pub use groups::Group;

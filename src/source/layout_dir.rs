@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::dir::Dir;
-use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 
@@ -37,10 +36,14 @@ impl LayoutDir {
         let modified = match fstatat(&dir, "index.json", nix::fcntl::AtFlags::empty()) {
             Ok(stat) if is(&stat, SFlag::S_IFREG) => modified(&stat),
             Ok(_) => return Err(not_a_layout("not an OCI layout: its index.json is not a regular file")),
-            Err(Errno::ENOENT) => {
-                return Err(not_a_layout("not an OCI layout: there is no index.json in this directory"));
+            Err(e) => {
+                return Err(match not_there(e) {
+                    SourceError::Absent => {
+                        not_a_layout("not an OCI layout: there is no index.json in this directory")
+                    }
+                    other => other,
+                });
             }
-            Err(e) => return Err(io::Error::from(e).into()),
         };
         Ok(Self { dir, path: path.to_owned(), modified })
     }
@@ -76,8 +79,13 @@ impl LayoutDir {
     fn names(&self, path: &str) -> io::Result<Vec<String>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut dir = match Dir::openat(&self.dir, path, flags, Mode::empty()) {
-            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(Vec::new()),
-            other => other?,
+            Err(e) => {
+                return match not_there(e) {
+                    SourceError::Io(e) => Err(e),
+                    _ => Ok(Vec::new()),
+                };
+            }
+            Ok(dir) => dir,
         };
         let mut names = Vec::new();
         for entry in dir.iter() {
@@ -134,12 +142,12 @@ fn blob_path(digest: &Digest) -> PathBuf {
     [OsStr::new("blobs"), OsStr::new(digest.algorithm_name()), OsStr::new(digest.encoded())].iter().collect()
 }
 
-fn not_there(errno: Errno) -> SourceError {
-    match errno {
-        Errno::ENOENT | Errno::ENOTDIR => SourceError::Absent,
-        // A dangling chain of links is as good as nothing there, a loop too; ENXIO is a FIFO or device gone.
-        Errno::ELOOP => SourceError::Absent,
-        other => io::Error::from(other).into(),
+/// Tells what is not there from what cannot be looked at. A link that leads nowhere is not there.
+fn not_there(error: impl Into<io::Error>) -> SourceError {
+    let error = error.into();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceError::Absent,
+        _ => error.into(),
     }
 }
 

@@ -166,9 +166,12 @@ impl Plan<'_> {
                 let index = &group.entries[0].descriptor;
                 let id = self.blobs.intern(index, || format!("{}{}", self.path, names::IMAGE_INDEX));
                 tree.file(0, names::IMAGE_INDEX, Content::Blob(id));
-                // Missing is not wrong: the index stays visible, reading it says why there are no platforms.
                 self.problem(names::IMAGE_INDEX, &e);
-                tree.directory(0, names::PLATFORMS);
+                match e {
+                    // Missing is not wrong: the index stays visible, and reading it says why there are no platforms.
+                    ImageError::Blob(BlobError::Absent { .. }) => drop(tree.directory(0, names::PLATFORMS)),
+                    e => tree.graft(0, names::PLATFORMS, Graft::Failed(Box::new(e.into()))),
+                }
                 return;
             }
         };

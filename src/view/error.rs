@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::blob::BlobError;
+use crate::blob::{BlobError, SourceError};
 use crate::image::ImageError;
 use crate::layer::LayerError;
 use crate::oci::Digest;
-use crate::source::SourceError;
 
 /// Why the view has no answer.
 #[derive(Debug, Clone, thiserror::Error)]

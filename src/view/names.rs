@@ -31,6 +31,10 @@ pub(super) const STATS: &str = "stats";
 /// Longest name of one path component, in bytes (`NAME_MAX`).
 const NAME_MAX: usize = 255;
 
+/// Longest name that makes directories, in bytes; a longer one is one component. A path in the mount should be one that
+/// the system takes, and that stops at 4,096 bytes.
+const PATH_MAX: usize = 1_000;
+
 /// What is kept of a component that is too long; its hash follows.
 const LONG_PREFIX: usize = 180;
 
@@ -99,7 +103,7 @@ impl<'a> ImagePaths<'a> {
     pub(super) fn path(&self, name: Option<&str>, digest: &Digest) -> Vec<String> {
         let Some(name) = name else { return vec![self.unnamed(digest)] };
         let inside = name.match_indices('/').any(|(at, _)| self.names.contains(&name[..at]));
-        match inside {
+        match inside || name.len() > PATH_MAX {
             true => vec![component(name, &[])],
             false => name.split('/').map(|part| component(part, &[])).collect(),
         }
@@ -178,6 +182,9 @@ mod tests {
             got,
             ["docker.io/library/web:v1", "a", "a%2Fb", "a%2Fb%2Fc", "%2Fx", "x/%/y", "%2E%2E", "%"]
         );
+        let deep = "d/".repeat(3_000);
+        let [only] = &paths.path(Some(&deep), &digest())[..] else { panic!("no directories") };
+        assert!(only.len() <= NAME_MAX);
         let unique: HashSet<&String> = got.iter().collect();
         assert_eq!(unique.len(), got.len());
     }
