@@ -15,6 +15,7 @@
 //! ```
 
 pub mod blob;
+pub mod cache;
 pub mod cli;
 pub mod codec;
 pub mod fuse;

@@ -4,16 +4,19 @@
 //! and in a cache directory. From then on a byte is decoded from the nearest checkpoint, a chunk at a time, and each
 //! chunk is held against its digest.
 
+#[path = "../stream/blocks.rs"]
 mod blocks;
-mod cache;
+mod contents;
+#[path = "../stream/cursor.rs"]
 mod cursor;
 mod index;
 mod index_file;
+#[path = "../stream/prefetch.rs"]
 mod prefetch;
 mod scan;
+#[path = "../stream/spill.rs"]
 mod spill;
 mod store;
-mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use crate::blob::{BlobError, BlobStore};
+use crate::cache::{self, Cache};
 use crate::codec::{CodecError, Compression};
 use crate::oci::{Descriptor, Digest};
 use crate::read_at::ReadAt;
@@ -33,7 +37,6 @@ use crate::tree::{Records, RecordsError};
 use blocks::BlockCache;
 use cursor::Cursor;
 
-pub use cache::Cache;
 pub use index::{CHUNK, LayerIndex};
 pub use store::{LayerStats, LayerStore};
 

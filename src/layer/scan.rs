@@ -6,9 +6,9 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::LayerError;
+use super::contents::Stream;
 use super::index::{CHUNK, LayerIndex, PackedRecords, SPACING};
 use super::spill::SpillWriter;
-use super::stream::Stream;
 use crate::blob::BlobError;
 use crate::codec::{self, At, Checkpoint, Compression, Entry, Scanner};
 use crate::oci::{Algorithm, Descriptor, Digest, Hasher};

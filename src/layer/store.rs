@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use parking_lot::{Condvar, Mutex};
 
 use super::blocks::BlockCache;
-use super::cache::{Cache, Shelf};
 use super::index::{CHUNK, LayerIndex};
 use super::prefetch::{AHEAD, Prefetcher};
 use super::spill::SpillWriter;
 use super::{Layer, LayerError, index_file, scan};
 use crate::blob::{BlobStore, Flight};
+use crate::cache::{Cache, Shelf};
 use crate::codec::Compression;
 use crate::oci::{Algorithm, Descriptor, Digest, MediaType};
 

@@ -23,7 +23,7 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// What a file in the cache is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Shelf {
+pub(crate) enum Shelf {
     /// Layer indexes.
     Index,
     /// Decompressed streams.
@@ -38,7 +38,7 @@ impl Shelf {
         }
     }
 
-    pub(super) fn limit(self) -> u64 {
+    pub(crate) fn limit(self) -> u64 {
         match self {
             Self::Index => MAX_INDEXES,
             Self::Spill => MAX_SPILLS,
@@ -61,7 +61,7 @@ impl Cache {
     }
 
     /// Reads the index file of a blob, and marks it used.
-    pub(super) fn read_index(&self, key: &Digest) -> Option<Vec<u8>> {
+    pub(crate) fn read_index(&self, key: &Digest) -> Option<Vec<u8>> {
         let path = self.path(Shelf::Index, key);
         let file = self.open(Shelf::Index, key)?;
         let len = file.metadata().ok()?.len();
@@ -75,7 +75,7 @@ impl Cache {
     }
 
     /// Opens a file of the cache, and marks it used.
-    pub(super) fn open(&self, shelf: Shelf, key: &Digest) -> Option<File> {
+    pub(crate) fn open(&self, shelf: Shelf, key: &Digest) -> Option<File> {
         if !self.is_ours(&self.root.join(shelf.name())) {
             return None;
         }
@@ -91,12 +91,12 @@ impl Cache {
     }
 
     /// Takes a file out, because it is not what it should be.
-    pub(super) fn remove(&self, shelf: Shelf, key: &Digest) {
+    pub(crate) fn remove(&self, shelf: Shelf, key: &Digest) {
         let _ = fs::remove_file(self.path(shelf, key));
     }
 
     /// Writes a file as a whole, or not at all.
-    pub(super) fn write(&self, shelf: Shelf, key: &Digest, bytes: &[u8]) {
+    pub(crate) fn write(&self, shelf: Shelf, key: &Digest, bytes: &[u8]) {
         let done = self.begin(shelf).and_then(|mut unfinished| {
             unfinished.file.write_all(bytes)?;
             self.keep(unfinished, key)
@@ -107,7 +107,7 @@ impl Cache {
     }
 
     /// Begins a file that becomes visible with [`Cache::keep`] only.
-    pub(super) fn begin(&self, shelf: Shelf) -> io::Result<Unfinished> {
+    pub(crate) fn begin(&self, shelf: Shelf) -> io::Result<Unfinished> {
         let dir = self.root.join(shelf.name());
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         if !self.is_ours(&dir) {
@@ -128,7 +128,7 @@ impl Cache {
     }
 
     /// Makes a finished file visible under `key`, and makes room for it.
-    pub(super) fn keep(&self, mut unfinished: Unfinished, key: &Digest) -> io::Result<()> {
+    pub(crate) fn keep(&self, mut unfinished: Unfinished, key: &Digest) -> io::Result<()> {
         unfinished.file.sync_data()?;
         fs::rename(&unfinished.path, self.path(unfinished.shelf, key))?;
         unfinished.kept = true;
@@ -137,7 +137,7 @@ impl Cache {
     }
 
     /// Says once that the cache is of no use; everything works without it, only slower.
-    pub(super) fn complain(&self, why: &io::Error) {
+    pub(crate) fn complain(&self, why: &io::Error) {
         if !self.complained.swap(true, Relaxed) {
             log::warn!(
                 "{}: cannot be used as cache: {why}; layers are indexed anew at each mount",
@@ -186,8 +186,8 @@ impl Cache {
 }
 
 /// A file that is not visible yet; it goes when it is dropped unfinished.
-pub(super) struct Unfinished {
-    pub(super) file: File,
+pub(crate) struct Unfinished {
+    pub(crate) file: File,
     path: PathBuf,
     shelf: Shelf,
     kept: bool,

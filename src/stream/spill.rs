@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use super::cache::{Cache, Shelf, Unfinished};
+use crate::cache::{Cache, Shelf, Unfinished};
 use crate::codec::Checkpoint;
 use crate::oci::Digest;
 
