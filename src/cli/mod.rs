@@ -25,7 +25,7 @@ const USAGE: u8 = 2;
 #[derive(Parser, Debug)]
 #[command(name = "ocifs", version, about, after_help = AFTER_HELP)]
 struct Args {
-    /// The image: an OCI layout directory, DIR or oci:DIR[:NAME]
+    /// The image: an OCI layout directory, `DIR` or `oci:DIR[:NAME]`
     source: String,
 
     /// The directory to mount on

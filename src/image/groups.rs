@@ -17,6 +17,15 @@ pub struct Group {
     pub same_as: Option<usize>,
 }
 
+impl Group {
+    /// Says whether the entries may list others: a manifest alone does not.
+    pub fn may_list(&self) -> bool {
+        self.entries
+            .iter()
+            .any(|e| e.descriptor.kind() == MediaType::Index || e.descriptor.media_type.is_empty())
+    }
+}
+
 /// Groups the entries of index.json, in the order in which each group's first one stands there.
 pub(super) fn group(entries: Vec<Arc<Entry>>) -> Vec<Group> {
     let together = unnamed_are_one_image(&entries);

@@ -104,6 +104,11 @@ impl Catalog {
         *self.classes[n].get_or_init(|| classify::group(self, &self.groups[n]))
     }
 
+    /// Says what group `n` is, where that is known already.
+    pub fn known_class(&self, n: usize) -> Option<Class> {
+        self.classes[n].get().copied()
+    }
+
     /// Returns the image of group `n`: its platforms, with nested indexes walked.
     pub fn image(&self, n: usize) -> Result<Arc<Image>, ImageError> {
         let read = || walk::expand(self, &self.groups[n]).map(Arc::new);

@@ -89,62 +89,61 @@ impl Plan<'_> {
         Ok(tree.finish())
     }
 
-    /// Lists the groups of a class as `(number, path below images/ or artifacts/)`.
-    fn paths(&self, class: Class) -> Vec<(usize, Vec<String>)> {
-        let groups = self.catalog.groups();
-        let paths = names::ImagePaths::new(groups.iter().filter_map(|g| g.name.as_deref()));
-        let wanted = |n: &usize| match groups[*n].same_as {
-            Some(first) => self.catalog.class(first) == class,
-            None => self.catalog.class(*n) == class,
-        };
-        let path = |n: usize| paths.path(groups[n].name.as_deref(), &groups[n].entries[0].descriptor.digest);
-        (0..groups.len()).filter(wanted).map(|n| (n, path(n))).collect()
-    }
-
+    /// Makes `images/`: every group, shown where it turns out to be an image. Reads no document.
     fn images(&self) -> Skeleton {
         let mut tree = Forest::new();
-        let paths = self.paths(Class::Image);
-        let place: HashMap<usize, String> = paths.iter().map(|(n, path)| (*n, path.join("/"))).collect();
-        for (n, path) in &paths {
-            let (directory, name) = tree.place(path);
-            let first = self.catalog.groups()[*n].same_as.unwrap_or(*n);
+        let groups = self.catalog.groups();
+        let paths = names::ImagePaths::new(groups.iter().filter_map(|g| g.name.as_deref()));
+        let path = |n: usize| paths.path(groups[n].name.as_deref(), &groups[n].entries[0].descriptor.digest);
+        for (n, group) in groups.iter().enumerate() {
+            let path_here = path(n);
+            let (directory, name) = tree.place(&path_here);
+            let first = group.same_as.unwrap_or(n);
             let up = |levels: usize| vec![".."; levels].join("/");
             if self.root == Some(first) {
-                tree.skeleton.symlink(directory, &name, &up(path.len()));
-            } else if let Some(first) = place.get(&first).filter(|_| first != *n) {
-                let up = up(path.len() - 1);
-                let target = if up.is_empty() { first.clone() } else { format!("{up}/{first}") };
+                tree.skeleton.symlink(directory, &name, &up(path_here.len()));
+            } else if first != n {
+                let (up, first) = (up(path_here.len() - 1), path(first).join("/"));
+                let target = if up.is_empty() { first } else { format!("{up}/{first}") };
                 tree.skeleton.symlink(directory, &name, &target);
             } else {
-                tree.skeleton.graft(directory, &name, Graft::Image(*n));
+                tree.skeleton.graft(directory, &name, Graft::Image(n));
             }
+            tree.skeleton.only_when(first, Class::Image);
         }
-        tree.skeleton.finish()
+        tree.finish()
     }
 
+    /// Makes `artifacts/`: every group, shown where it turns out to be one, and what images list beside platforms.
     fn artifacts(&self) -> Skeleton {
         let mut tree = Forest::new();
         let mut shown: HashSet<Digest> = HashSet::new();
-        for (n, path) in self.paths(Class::Artifact) {
-            let entries = &self.catalog.groups()[n].entries;
-            let (directory, name) = tree.place(&path);
+        let groups = self.catalog.groups();
+        let paths = names::ImagePaths::new(groups.iter().filter_map(|g| g.name.as_deref()));
+        for (n, group) in groups.iter().enumerate() {
+            let entries = &group.entries;
+            let (directory, name) =
+                tree.place(&paths.path(group.name.as_deref(), &entries[0].descriptor.digest));
+            let first = group.same_as.unwrap_or(n);
             match &entries[..] {
-                [only] => tree.skeleton.graft(directory, &name, Graft::Artifact(only.clone())),
+                [only] => {
+                    tree.skeleton.graft(directory, &name, Graft::Artifact(only.clone()));
+                    tree.skeleton.only_when(first, Class::Artifact);
+                }
                 several => {
                     let directory = tree.skeleton.directory(directory, &name);
                     for entry in several {
                         let name =
                             names::component(&entry.descriptor.digest.as_str().replacen(':', "-", 1), &[]);
                         tree.skeleton.graft(directory, &name, Graft::Artifact(entry.clone()));
+                        tree.skeleton.only_when(first, Class::Artifact);
                     }
                 }
             }
             shown.extend(entries.iter().map(|e| e.descriptor.digest.clone()));
         }
         // What images' own indexes list beside their platforms has no name of its own.
-        let groups = self.catalog.groups();
-        let paths = names::ImagePaths::new(groups.iter().filter_map(|g| g.name.as_deref()));
-        for n in (0..groups.len()).filter(|n| groups[*n].same_as.is_none()) {
+        for n in (0..groups.len()).filter(|n| groups[*n].same_as.is_none() && groups[*n].may_list()) {
             let Ok(image) = self.catalog.image(n) else { continue };
             for entry in image.artifacts.iter() {
                 let digest = &entry.descriptor.digest;
@@ -154,7 +153,7 @@ impl Plan<'_> {
                 }
             }
         }
-        tree.skeleton.finish()
+        tree.finish()
     }
 
     /// Adds what an image directory shows to the root of `tree`.
@@ -503,5 +502,10 @@ impl Forest {
             };
         }
         (at, name.clone())
+    }
+
+    fn finish(mut self) -> Skeleton {
+        self.skeleton.is_conditional = true;
+        self.skeleton.finish()
     }
 }

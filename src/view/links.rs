@@ -26,6 +26,11 @@ impl Links {
         Some(self.counts.get()?.get(&id).copied().unwrap_or(1))
     }
 
+    /// Says whether the count is taken.
+    pub(super) fn are_counted(&self) -> bool {
+        self.counts.get().is_some()
+    }
+
     /// Takes the count now, unless it is taken.
     pub(super) fn count_now(&self, count: impl FnOnce() -> HashMap<BlobId, u32>) {
         self.counts.get_or_init(count);

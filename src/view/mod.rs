@@ -140,7 +140,7 @@ impl View {
 
     /// Says whether [`View::list`] answers without reading any document or layer.
     pub fn lists_at_once(&self, ino: Ino) -> bool {
-        self.state.is_grown(ino)
+        self.state.lists_at_once(ino)
     }
 
     /// Says whether [`View::lookup`] answers without reading any document or layer.

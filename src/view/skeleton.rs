@@ -5,12 +5,15 @@ use std::sync::Arc;
 use super::blobs::BlobId;
 use super::error::Error;
 use super::graft::Graft;
+use crate::image::Class;
 
 /// A tree of what is known without looking into blobs. Node 0 is its root; children are sorted by their bytes.
 pub(super) struct Skeleton {
     pub(super) nodes: Vec<Node>,
     /// What grows at the graft nodes, by their numbers.
     pub(super) grafts: Vec<Graft>,
+    /// Whether nodes depend on what groups turn out to be: see [`Skeleton::only_when`].
+    pub(super) is_conditional: bool,
 }
 
 pub(super) struct Node {
@@ -18,6 +21,8 @@ pub(super) struct Node {
     pub(super) parent: u32,
     /// Reachable by name, and not listed.
     pub(super) hidden: bool,
+    /// Shown only if this group of the catalog is of this class, which takes a document to know.
+    pub(super) when: Option<(usize, Class)>,
     pub(super) kind: Kind,
 }
 
@@ -47,8 +52,9 @@ pub(super) enum Content {
 impl Skeleton {
     /// Returns a tree with nothing in it but its root.
     pub(super) fn new() -> Self {
-        let root = Node { name: "".into(), parent: 0, hidden: false, kind: Kind::Directory(Vec::new()) };
-        Self { nodes: vec![root], grafts: Vec::new() }
+        let root =
+            Node { name: "".into(), parent: 0, hidden: false, when: None, kind: Kind::Directory(Vec::new()) };
+        Self { nodes: vec![root], grafts: Vec::new(), is_conditional: false }
     }
 
     /// Adds a directory below `parent`, or returns the one that is there.
@@ -88,9 +94,28 @@ impl Skeleton {
         self.nodes[node as usize].hidden = true;
     }
 
+    /// Makes the node added last depend on what a group turns out to be.
+    pub(super) fn only_when(&mut self, group: usize, class: Class) {
+        if let Some(last) = self.nodes.last_mut() {
+            last.when = Some((group, class));
+        }
+    }
+
+    /// Says whether a node is there at all. A directory of groups is, where any of them is.
+    pub(super) fn is_shown(&self, node: u32, class: &dyn Fn(usize) -> Class) -> bool {
+        let Some(found) = self.node(node) else { return false };
+        match (&found.when, &found.kind) {
+            (Some((group, wanted)), _) => class(*group) == *wanted,
+            (None, Kind::Directory(children)) if self.is_conditional => {
+                node == 0 || children.iter().any(|child| self.is_shown(*child, class))
+            }
+            _ => true,
+        }
+    }
+
     fn add(&mut self, parent: u32, name: &str, kind: Kind) -> u32 {
         let number = u32::try_from(self.nodes.len()).expect("a skeleton is small");
-        self.nodes.push(Node { name: name.into(), parent, hidden: false, kind });
+        self.nodes.push(Node { name: name.into(), parent, hidden: false, when: None, kind });
         if let Kind::Directory(children) = &mut self.nodes[parent as usize].kind {
             children.push(number);
         }

@@ -17,7 +17,7 @@ use super::skeleton::{Content, Kind, Skeleton};
 use super::stats::{self, ViewStats, add, get};
 use super::xattrs::{self, Xattrs};
 use super::{Child, Totals, ViewOptions};
-use crate::image::Catalog;
+use crate::image::{Catalog, Class};
 use crate::layer::LayerStore;
 use crate::oci::Descriptor;
 use crate::problems::Problem;
@@ -145,9 +145,20 @@ impl State {
         let (slot, node) = Self::place(parent)?;
         let tree = self.tree(slot)?;
         let child = tree.child(node, name)?.ok_or(Error::NoSuchEntry)?;
+        if !self.is_shown(&tree, child) {
+            return Err(Error::NoSuchEntry);
+        }
         match tree.graft(child) {
             Some(graft) => self.attr(Ino::root_of(graft)),
             None => self.node_attr(slot, &tree, child),
+        }
+    }
+
+    /// Says whether a node is there: some are only if their document turns out to be of a kind.
+    fn is_shown(&self, tree: &Tree, node: u32) -> bool {
+        match tree {
+            Tree::Skeleton { skeleton, .. } => skeleton.is_shown(node, &|group| self.catalog.class(group)),
+            Tree::Files(_) => true,
         }
     }
 
@@ -279,6 +290,11 @@ impl State {
                 std::mem::take(&mut skeleton.grafts).into_iter().map(Some).collect();
             for (n, node) in skeleton.nodes.iter().enumerate() {
                 let Kind::Graft(number) = node.kind else { continue };
+                let shown =
+                    u32::try_from(n).is_ok_and(|n| skeleton.is_shown(n, &|group| self.catalog.class(group)));
+                if !shown {
+                    continue;
+                }
                 match grafts[number as usize].take() {
                     // These hold no blobs.
                     None | Some(Graft::Pretty(_) | Graft::Failed(_) | Graft::Diff(..) | Graft::Rootfs(_)) => {
@@ -298,6 +314,9 @@ impl State {
             Tree::Skeleton { skeleton, .. } => {
                 for (n, &child) in skeleton.children(node)?.iter().enumerate().skip(from) {
                     let Some(found) = skeleton.node(child).filter(|found| !found.hidden) else { continue };
+                    if !self.is_shown(&tree, child) {
+                        continue;
+                    }
                     let attr = self.node_attr(slot, &tree, child)?;
                     if !take(&Child { name: found.name.as_bytes(), attr, next: n as u64 + 1 }) {
                         break;
@@ -444,25 +463,54 @@ impl State {
         }
     }
 
-    pub(super) fn is_grown(&self, ino: Ino) -> bool {
-        let Ok((slot, _)) = Self::parts(ino) else { return true };
-        slot == SlotId::BLOBS || self.slot(slot).is_ok_and(|slot| slot.grown().is_some())
+    /// Says whether listing reads nothing: neither to grow the tree, nor to know what is in it.
+    pub(super) fn lists_at_once(&self, ino: Ino) -> bool {
+        let Ok((slot, _)) = Self::place(ino) else { return true };
+        let Ok(here) = self.slot(slot) else { return true };
+        match here.grown().map(|tree| &**tree) {
+            Some(Tree::Files(_)) => true,
+            Some(Tree::Skeleton { skeleton, .. }) => !skeleton.is_conditional && self.links_at_once(),
+            None => false,
+        }
     }
 
     pub(super) fn looks_up_at_once(&self, parent: Ino, name: &[u8]) -> bool {
         let Ok((slot, node)) = Self::place(parent) else { return true };
         let Ok(here) = self.slot(slot) else { return true };
-        let Some(tree) = here.grown() else { return false };
+        let tree = match here.grown() {
+            None => return false,
+            Some(tree) => tree,
+        };
         let Ok(Some(child)) = tree.child(node, name) else { return true };
-        tree.graft(child).is_none_or(|graft| self.describes_at_once(Ino::root_of(graft)))
+        if let Tree::Skeleton { skeleton, .. } = &**tree {
+            let told = |when: (usize, Class)| self.catalog.known_class(when.0).is_some();
+            let found = skeleton.node(child);
+            let is_directory = found.is_some_and(|found| matches!(found.kind, Kind::Directory(_)));
+            if found.is_some_and(|found| !found.when.is_none_or(told))
+                || (skeleton.is_conditional && is_directory)
+            {
+                return false;
+            }
+        }
+        match tree.graft(child) {
+            Some(graft) => self.describes_at_once(Ino::root_of(graft)),
+            None => matches!(**tree, Tree::Files(_)) || self.links_at_once(),
+        }
     }
 
     pub(super) fn describes_at_once(&self, ino: Ino) -> bool {
         let Ok((slot, node)) = Self::parts(ino) else { return true };
-        slot == SlotId::BLOBS
-            || self
+        match slot {
+            SlotId::BLOBS => self.links_at_once(),
+            _ => self
                 .slot(slot)
-                .is_ok_and(|slot| slot.grown().is_some() || (node == 0 && !slot.graft.is_files()))
+                .is_ok_and(|slot| slot.grown().is_some() || (node == 0 && !slot.graft.is_files())),
+        }
+    }
+
+    /// Says whether a blob's link count is there, or is taken beside.
+    fn links_at_once(&self) -> bool {
+        self.links.are_counted() || self.catalog.groups().len() > links::MAX_AT_ONCE
     }
 
     pub(super) fn reads_at_once(&self, ino: Ino, offset: u64, len: usize) -> bool {
