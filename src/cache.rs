@@ -21,9 +21,36 @@ const MAX_INDEX: u64 = 1 << 30;
 /// After this long an unfinished file belongs to nobody: its writer was killed.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
+/// What a file of the cache is about: its name, a single path component.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Key(String);
+
+impl Key {
+    /// Returns the key of something that has no digest of its own: `kind`, and a hash of all `parts` that tell it.
+    pub fn derived(kind: &'static str, parts: &[&[u8]]) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key(kind);
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        Self(format!("{kind}-{}", hasher.finalize().to_hex()))
+    }
+
+    /// Returns the key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&Digest> for Key {
+    fn from(digest: &Digest) -> Self {
+        Self(format!("{}-{}", digest.algorithm_name(), digest.encoded()))
+    }
+}
+
 /// What a file in the cache is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Shelf {
+pub enum Shelf {
     /// Layer indexes.
     Index,
     /// Decompressed streams.
@@ -38,7 +65,8 @@ impl Shelf {
         }
     }
 
-    pub(crate) fn limit(self) -> u64 {
+    /// Returns how many bytes the shelf may hold.
+    pub fn limit(self) -> u64 {
         match self {
             Self::Index => MAX_INDEXES,
             Self::Spill => MAX_SPILLS,
@@ -60,8 +88,8 @@ impl Cache {
         Self { root, complained: AtomicBool::new(false), numbers: AtomicU64::new(0) }
     }
 
-    /// Reads the index file of a blob, and marks it used.
-    pub(crate) fn read_index(&self, key: &Digest) -> Option<Vec<u8>> {
+    /// Reads an index file, and marks it used.
+    pub fn read_index(&self, key: &Key) -> Option<Vec<u8>> {
         let path = self.path(Shelf::Index, key);
         let file = self.open(Shelf::Index, key)?;
         let len = file.metadata().ok()?.len();
@@ -75,7 +103,7 @@ impl Cache {
     }
 
     /// Opens a file of the cache, and marks it used.
-    pub(crate) fn open(&self, shelf: Shelf, key: &Digest) -> Option<File> {
+    pub fn open(&self, shelf: Shelf, key: &Key) -> Option<File> {
         if !self.is_ours(&self.root.join(shelf.name())) {
             return None;
         }
@@ -91,12 +119,12 @@ impl Cache {
     }
 
     /// Takes a file out, because it is not what it should be.
-    pub(crate) fn remove(&self, shelf: Shelf, key: &Digest) {
+    pub fn remove(&self, shelf: Shelf, key: &Key) {
         let _ = fs::remove_file(self.path(shelf, key));
     }
 
     /// Writes a file as a whole, or not at all.
-    pub(crate) fn write(&self, shelf: Shelf, key: &Digest, bytes: &[u8]) {
+    pub fn write(&self, shelf: Shelf, key: &Key, bytes: &[u8]) {
         let done = self.begin(shelf).and_then(|mut unfinished| {
             unfinished.file.write_all(bytes)?;
             self.keep(unfinished, key)
@@ -107,7 +135,7 @@ impl Cache {
     }
 
     /// Begins a file that becomes visible with [`Cache::keep`] only.
-    pub(crate) fn begin(&self, shelf: Shelf) -> io::Result<Unfinished> {
+    pub fn begin(&self, shelf: Shelf) -> io::Result<Unfinished> {
         let dir = self.root.join(shelf.name());
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         if !self.is_ours(&dir) {
@@ -128,7 +156,7 @@ impl Cache {
     }
 
     /// Makes a finished file visible under `key`, and makes room for it.
-    pub(crate) fn keep(&self, mut unfinished: Unfinished, key: &Digest) -> io::Result<()> {
+    pub fn keep(&self, mut unfinished: Unfinished, key: &Key) -> io::Result<()> {
         unfinished.file.sync_data()?;
         fs::rename(&unfinished.path, self.path(unfinished.shelf, key))?;
         unfinished.kept = true;
@@ -137,17 +165,17 @@ impl Cache {
     }
 
     /// Says once that the cache is of no use; everything works without it, only slower.
-    pub(crate) fn complain(&self, why: &io::Error) {
+    pub fn complain(&self, why: &io::Error) {
         if !self.complained.swap(true, Relaxed) {
             log::warn!(
-                "{}: cannot be used as cache: {why}; layers are indexed anew at each mount",
+                "{}: cannot be used as cache: {why}; everything is indexed anew at each mount",
                 self.root.display()
             );
         }
     }
 
-    fn path(&self, shelf: Shelf, key: &Digest) -> PathBuf {
-        self.root.join(shelf.name()).join(format!("{}-{}", key.algorithm_name(), key.encoded()))
+    fn path(&self, shelf: Shelf, key: &Key) -> PathBuf {
+        self.root.join(shelf.name()).join(key.as_str())
     }
 
     /// What others can write to could be made by them, checksum and all.
@@ -186,8 +214,9 @@ impl Cache {
 }
 
 /// A file that is not visible yet; it goes when it is dropped unfinished.
-pub(crate) struct Unfinished {
-    pub(crate) file: File,
+pub struct Unfinished {
+    /// To write to.
+    pub file: File,
     path: PathBuf,
     shelf: Shelf,
     kept: bool,

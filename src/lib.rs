@@ -4,14 +4,17 @@
 //! (`tests/it/architecture.rs` checks it):
 //!
 //! ```text
-//! 7  cli                     arguments, reports, exit codes
-//! 6  fuse                    the kernel: callbacks, errno, threads
-//! 5  view                    what the user sees: names, inode numbers, grafts, failures
-//! 4  image    layer          which images there are;  one layer's bytes and its index
-//! 3  blob                    bytes that have been checked
-//! 2  source                  bytes that have not: directory, tar, docker archive, registry
+//! 8  cli                     arguments, reports, exit codes
+//! 7  fuse                    the kernel: callbacks, errno, threads
+//! 6  view                    what the user sees: names, inode numbers, grafts, failures
+//! 5  image    layer          which images there are;  one layer's bytes and its index
+//! 4  blob                    bytes that have been checked
+//! 3  source                  bytes that have not: directory, tar, docker archive, registry
+//! 2  stream                  bytes in the middle of a compressed stream
 //! 1  codec    tar    tree    decompress from the middle;  tar headers;  immutable file trees
+//!    cache                   what is kept on disk from one mount to the next
 //! 0  oci      read_at        the specification as types;  the one reading trait
+//!    problems                what is wrong with the source, a line each
 //! ```
 
 pub mod blob;
@@ -25,6 +28,7 @@ pub mod oci;
 pub mod problems;
 pub mod read_at;
 pub mod source;
+pub mod stream;
 pub mod tar;
 pub mod tree;
 pub mod view;

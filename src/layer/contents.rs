@@ -1,10 +1,9 @@
-//! What is done with the decompressed stream of a layer: its digests, its chunks, its entries.
+//! What is done with the contents of a layer, its decompressed stream: its digests, its entries.
 
 use super::LayerError;
-use super::index::CHUNK;
-use super::spill::SpillWriter;
 use crate::codec::Checkpoint;
 use crate::oci::{Algorithm, Digest, Hasher};
+use crate::stream::{Sink, SpillWriter};
 use crate::tar::{self, Event, Parser, TarError};
 use crate::tree::{Extent, Record, RecordKind, Records, Time};
 
@@ -15,11 +14,8 @@ const MAX_PROBLEMS: usize = 1_000;
 const MAX_LINE: usize = 2_000;
 
 /// Takes the decompressed stream in order.
-pub(super) struct Stream {
+pub(super) struct Contents {
     hashers: Vec<Hasher>,
-    chunks: Vec<[u8; 32]>,
-    chunk: blake3::Hasher,
-    in_chunk: u64,
     parser: Option<Parser>,
     entries: Entries,
     spill: Option<SpillWriter>,
@@ -28,7 +24,6 @@ pub(super) struct Stream {
 /// What the stream came to.
 pub(super) struct End {
     pub(super) diff_ids: Vec<Digest>,
-    pub(super) chunks: Vec<[u8; 32]>,
     pub(super) records: Records,
     pub(super) problems: Vec<String>,
 }
@@ -40,57 +35,19 @@ struct Entries {
     failed: Option<LayerError>,
 }
 
-impl Stream {
+impl Contents {
     pub(super) fn new(algorithms: &[Algorithm], spill: Option<SpillWriter>) -> Self {
         let entries = Entries { records: Records::new(), problems: Vec::new(), more: 0, failed: None };
         Self {
             hashers: algorithms.iter().filter_map(|a| Hasher::new(*a)).collect(),
-            chunks: Vec::new(),
-            chunk: blake3::Hasher::new(),
-            in_chunk: 0,
             parser: Some(Parser::new()),
             entries,
             spill,
         }
     }
 
-    pub(super) fn take(&mut self, piece: &[u8]) {
-        for hasher in &mut self.hashers {
-            hasher.update(piece);
-        }
-        self.take_chunks(piece);
-        if let Some(parser) = &mut self.parser {
-            parser.feed(piece, &mut |event| self.entries.take(event));
-        }
-        if let Some(spill) = &mut self.spill {
-            spill.take(piece);
-        }
-    }
-
-    fn take_chunks(&mut self, mut piece: &[u8]) {
-        while !piece.is_empty() {
-            let room = usize::try_from(CHUNK - self.in_chunk).expect("a chunk fits in memory");
-            let (now, later) = piece.split_at(room.min(piece.len()));
-            self.chunk.update(now);
-            self.in_chunk += now.len() as u64;
-            if self.in_chunk == CHUNK {
-                self.end_chunk();
-            }
-            piece = later;
-        }
-    }
-
-    fn end_chunk(&mut self) {
-        self.chunks.push(self.chunk.finalize().into());
-        self.chunk.reset();
-        self.in_chunk = 0;
-    }
-
     /// Ends the stream. `checkpoints` tell whether it is worth keeping decompressed.
     pub(super) fn finish(mut self, checkpoints: &[Checkpoint]) -> Result<End, LayerError> {
-        if self.in_chunk > 0 {
-            self.end_chunk();
-        }
         if let Some(parser) = self.parser.take() {
             match parser.finish(&mut |event| self.entries.take(event)) {
                 Ok(()) => {}
@@ -113,7 +70,21 @@ impl Stream {
             spill.finish(checkpoints);
         }
         let diff_ids = self.hashers.into_iter().map(Hasher::finish).collect();
-        Ok(End { diff_ids, chunks: self.chunks, records, problems })
+        Ok(End { diff_ids, records, problems })
+    }
+}
+
+impl Sink for Contents {
+    fn take(&mut self, piece: &[u8]) {
+        for hasher in &mut self.hashers {
+            hasher.update(piece);
+        }
+        if let Some(parser) = &mut self.parser {
+            parser.feed(piece, &mut |event| self.entries.take(event));
+        }
+        if let Some(spill) = &mut self.spill {
+            spill.take(piece);
+        }
     }
 }
 

@@ -1,47 +1,30 @@
 //! One layer: its entries, and any byte of its decompressed stream, checked. Knows no kernel, no names in the mount.
 //!
-//! The first look at a layer goes over its blob once ([`scan`]) and yields its [`LayerIndex`], which is kept in memory
-//! and in a cache directory. From then on a byte is decoded from the nearest checkpoint, a chunk at a time, and each
-//! chunk is held against its digest.
+//! The first look at a layer goes over its blob once ([`pass`]) and yields its [`LayerIndex`], which is kept in memory
+//! and in a cache directory. From then on its contents are a [`Stream`] that can be read anywhere.
 
-#[path = "../stream/blocks.rs"]
-mod blocks;
 mod contents;
-#[path = "../stream/cursor.rs"]
-mod cursor;
 mod index;
 mod index_file;
-#[path = "../stream/prefetch.rs"]
-mod prefetch;
-mod scan;
-#[path = "../stream/spill.rs"]
-mod spill;
+mod pass;
 mod store;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-use parking_lot::Mutex;
 
 use crate::blob::{BlobError, BlobStore};
-use crate::cache::{self, Cache};
 use crate::codec::{CodecError, Compression};
-use crate::oci::{Descriptor, Digest};
+use crate::oci::{Algorithm, Descriptor, Digest};
 use crate::read_at::ReadAt;
+use crate::stream::{Input, Stream, StreamError};
 use crate::tar::TarError;
 use crate::tree::{Records, RecordsError};
 
-use blocks::BlockCache;
-use cursor::Cursor;
+use index::PackedRecords;
 
-pub use index::{CHUNK, LayerIndex};
+pub use index::LayerIndex;
 pub use store::{LayerStats, LayerStore};
-
-/// Most decoders parked between reads of one layer: that many readers go forward in it at once without starting over.
-const MAX_PARKED: usize = 8;
 
 /// Why a layer's contents are not to be had.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -106,151 +89,89 @@ pub enum LayerError {
     Bug(&'static str),
 }
 
+/// Says of which layer a failure is.
+fn of_stream(digest: &Digest, error: StreamError) -> LayerError {
+    let digest = digest.clone();
+    match error {
+        StreamError::Read(cause) => BlobError::Read { digest, cause }.into(),
+        StreamError::Short { expected, found } => BlobError::Size { digest, expected, found }.into(),
+        StreamError::Codec(e) => e.into(),
+        StreamError::Changed { offset } => LayerError::Changed { digest, offset },
+        StreamError::PastEnd { len } => LayerError::PastEnd { digest, len },
+        StreamError::TooLong { limit } => LayerError::TooLong { limit },
+        StreamError::Bug(what) => LayerError::Bug(what),
+    }
+}
+
+/// A layer's blob. Unchecked when opened: what is decoded from it is checked.
+struct Blob {
+    blobs: Arc<BlobStore>,
+    descriptor: Descriptor,
+}
+
+impl Input for Blob {
+    type Error = LayerError;
+
+    fn open(&self) -> Result<Box<dyn ReadAt>, LayerError> {
+        Ok(self.blobs.claimed(&self.descriptor)?)
+    }
+
+    fn error(&self, cause: StreamError) -> LayerError {
+        of_stream(&self.descriptor.digest, cause)
+    }
+}
+
 /// One layer that was gone over once.
 pub struct Layer {
-    number: u32,
-    descriptor: Descriptor,
-    index: LayerIndex,
-    blobs: Arc<BlobStore>,
-    blocks: Arc<BlockCache>,
-    stats: Arc<LayerStats>,
-    cache: Option<Arc<Cache>>,
-    spill: Mutex<Option<Arc<File>>>,
-    parked: Mutex<Vec<Cursor>>,
-    /// The chunk read last, to tell who reads on.
-    last: AtomicU64,
+    stream: Arc<Stream<Blob>>,
+    diff_ids: Vec<Digest>,
+    records: PackedRecords,
+    problems: Vec<String>,
 }
 
 impl Layer {
     /// Returns the layer's entries, in the order of the archive.
     pub fn records(&self) -> Result<Records, LayerError> {
-        Ok(self.index.records.unpack()?)
+        Ok(self.records.unpack()?)
     }
 
     /// Returns what is odd about the layer, a line each.
     pub fn problems(&self) -> &[String] {
-        &self.index.problems
+        &self.problems
     }
 
     /// Returns the digest of the layer's blob.
     pub fn digest(&self) -> &Digest {
-        &self.descriptor.digest
+        &self.descriptor().digest
     }
 
     /// Returns how the blob is compressed, told from its bytes.
     pub fn compression(&self) -> Compression {
-        self.index.compression
+        self.stream.index().compression
     }
 
     /// Returns the length of the decompressed stream in bytes.
     pub fn stream_len(&self) -> u64 {
-        self.index.stream_len
+        self.stream.index().stream_len
     }
 
-    /// Fills `buf` from `offset` of the decompressed stream. All of it must be inside.
-    pub fn read(&self, mut offset: u64, mut buf: &mut [u8]) -> Result<(), LayerError> {
-        let end = offset.checked_add(buf.len() as u64).filter(|end| *end <= self.index.stream_len);
-        if end.is_none() {
-            return Err(LayerError::PastEnd { digest: self.digest().clone(), len: self.index.stream_len });
-        }
-        while !buf.is_empty() {
-            let number = offset / CHUNK;
-            let chunk = self.chunk(number)?;
-            let from = usize::try_from(offset - number * CHUNK).expect("within a chunk");
-            let n = buf.len().min(Vec::len(&chunk) - from);
-            let (now, later) = std::mem::take(&mut buf).split_at_mut(n);
-            now.copy_from_slice(&chunk[from..from + n]);
-            buf = later;
-            offset += n as u64;
-        }
-        Ok(())
+    /// Fills `buf` from `offset` of the decompressed stream, and decodes ahead for somebody who reads on.
+    ///
+    /// All of it must be inside.
+    pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), LayerError> {
+        self.stream.read_on(offset, buf)
     }
 
     /// Says whether all of `len` bytes from `offset` on are in memory.
     pub fn is_at_hand(&self, offset: u64, len: u64) -> bool {
-        let last = offset.saturating_add(len.max(1) - 1) / CHUNK;
-        (offset / CHUNK..=last).all(|n| self.blocks.has(self.key(n)))
+        self.stream.is_at_hand(offset, len)
     }
 
-    /// Returns the next chunks somebody who reads on will want, where `offset` continues what was read last.
-    fn reads_on(&self, offset: u64) -> bool {
-        let chunk = offset / CHUNK;
-        let last = self.last.swap(chunk, Relaxed);
-        chunk == last || chunk == last + 1
+    fn descriptor(&self) -> &Descriptor {
+        &self.stream.input().descriptor
     }
 
-    fn key(&self, chunk: u64) -> blocks::Key {
-        (self.number, u32::try_from(chunk).expect("a stream has fewer than 2^32 chunks"))
-    }
-
-    /// Returns a chunk, decoded and checked.
-    fn chunk(&self, number: u64) -> Result<Arc<Vec<u8>>, LayerError> {
-        self.blocks.get(self.key(number), || {
-            self.stats.chunks.fetch_add(1, Relaxed);
-            self.decode(number).map(Arc::new)
-        })
-    }
-
-    fn decode(&self, number: u64) -> Result<Vec<u8>, LayerError> {
-        let start = number * CHUNK;
-        let len =
-            usize::try_from((self.index.stream_len - start).min(CHUNK)).expect("a chunk fits in memory");
-        let mut bytes = vec![0; len];
-        if self.read_spill(number, &mut bytes) {
-            return Ok(bytes);
-        }
-        let raw = self.blobs.claimed(&self.descriptor)?;
-        if self.index.compression == Compression::None {
-            let got = raw.read_at(start, &mut bytes).map_err(|e| scan::read_error(self.digest(), e))?;
-            bytes.truncate(got);
-            self.check(number, &bytes)?;
-            return Ok(bytes);
-        }
-        let mut cursor = self.cursor(start)?;
-        cursor.skip_to(&*raw, self.digest(), start)?;
-        cursor.fill(&*raw, self.digest(), &mut bytes)?;
-        self.check(number, &bytes)?;
-        let mut parked = self.parked.lock();
-        if parked.len() == MAX_PARKED {
-            parked.remove(0);
-        }
-        parked.push(cursor);
-        Ok(bytes)
-    }
-
-    /// Returns a decoder at or before `offset`: one that was parked on the way there, or a new one.
-    fn cursor(&self, offset: u64) -> Result<Cursor, LayerError> {
-        let checkpoint = self.index.checkpoint_before(offset);
-        let mut parked = self.parked.lock();
-        let on_the_way = |c: &Cursor| (checkpoint.output_offset..=offset).contains(&c.at);
-        let nearest = (0..parked.len()).filter(|n| on_the_way(&parked[*n])).max_by_key(|n| parked[*n].at);
-        if let Some(n) = nearest {
-            return Ok(parked.remove(n));
-        }
-        drop(parked);
-        Cursor::start(self.index.compression, checkpoint)
-    }
-
-    fn check(&self, number: u64, bytes: &[u8]) -> Result<(), LayerError> {
-        let expected = usize::try_from(number).ok().and_then(|n| self.index.chunks.get(n));
-        match expected.is_some_and(|expected| blake3::hash(bytes) == *expected) {
-            true => Ok(()),
-            false => Err(LayerError::Changed { digest: self.digest().clone(), offset: number * CHUNK }),
-        }
-    }
-
-    /// Reads a chunk from the decompressed stream on disk, if there is one and it is what it should be.
-    fn read_spill(&self, number: u64, bytes: &mut [u8]) -> bool {
-        let Some(file) = self.spill.lock().clone() else { return false };
-        let got = file.as_ref().read_at(number * CHUNK, bytes);
-        if got.is_ok_and(|got| got == bytes.len()) && self.check(number, bytes).is_ok() {
-            return true;
-        }
-        // A damaged copy is not the layer's fault: it goes, and the layer is read itself.
-        *self.spill.lock() = None;
-        if let Some(cache) = &self.cache {
-            cache.remove(cache::Shelf::Spill, self.digest());
-        }
-        false
+    fn diff_id(&self, algorithm: Algorithm) -> Option<&Digest> {
+        self.diff_ids.iter().find(|d| d.algorithm() == algorithm)
     }
 }

@@ -1,19 +1,21 @@
 //! The layers of a mount: each gone over once, its index found in the cache or put there.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::blocks::BlockCache;
-use super::index::{CHUNK, LayerIndex};
-use super::prefetch::{AHEAD, Prefetcher};
-use super::spill::SpillWriter;
-use super::{Layer, LayerError, index_file, scan};
+use super::index::LayerIndex;
+use super::pass::pass;
+use super::{Blob, Layer, LayerError, index_file};
 use crate::blob::{BlobStore, Flight};
-use crate::cache::{Cache, Shelf};
+use crate::cache::{Cache, Key, Shelf};
 use crate::codec::Compression;
 use crate::oci::{Algorithm, Descriptor, Digest, MediaType};
+use crate::stream::{Pool, Spill, Stream};
+
+/// Memory for decompressed chunks of layers, in bytes.
+const CHUNKS: u64 = 32 << 20;
 
 /// Counts of what was done with layers, for people who watch it.
 #[derive(Default, Debug)]
@@ -25,7 +27,7 @@ pub struct LayerStats {
     /// Indexes found in the cache.
     pub cached: AtomicU64,
     /// Chunks decoded.
-    pub chunks: AtomicU64,
+    pub chunks: Arc<AtomicU64>,
 }
 
 /// The layers of one source.
@@ -33,25 +35,22 @@ pub struct LayerStore {
     blobs: Arc<BlobStore>,
     cache: Option<Arc<Cache>>,
     layers: Flight<(Digest, Algorithm), Arc<Layer>>,
-    blocks: Arc<BlockCache>,
-    prefetcher: Prefetcher,
-    stats: Arc<LayerStats>,
-    numbers: AtomicU32,
+    pool: Arc<Pool>,
+    stats: LayerStats,
     passes: Slots,
 }
 
 impl LayerStore {
     /// Makes a store of the layers in `blobs`, with indexes kept in `cache`.
     pub fn new(blobs: Arc<BlobStore>, cache: Option<Arc<Cache>>) -> Self {
+        let stats = LayerStats::default();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             blobs,
             cache,
             layers: Flight::default(),
-            blocks: Arc::new(BlockCache::new()),
-            prefetcher: Prefetcher::default(),
-            stats: Arc::default(),
-            numbers: AtomicU32::new(0),
+            pool: Arc::new(Pool::new(CHUNKS, stats.chunks.clone())),
+            stats,
             passes: Slots::new(cores),
         }
     }
@@ -70,10 +69,10 @@ impl LayerStore {
         let layer =
             self.layers.get_or_try(&(digest.clone(), algorithm), || self.open(descriptor, algorithm))?;
         // The flight is by digest: another descriptor's size may have been the right one.
-        if layer.descriptor.size != descriptor.size {
+        if layer.descriptor().size != descriptor.size {
             self.blobs.claimed(descriptor)?;
         }
-        match (diff_id, layer.index.diff_id(algorithm)) {
+        match (diff_id, layer.diff_id(algorithm)) {
             (Some(expected), Some(found)) if expected != found => Err(LayerError::DiffId {
                 digest: digest.clone(),
                 expected: expected.clone(),
@@ -89,20 +88,6 @@ impl LayerStore {
         self.layers.get(&(descriptor.digest.clone(), algorithm)).is_some()
     }
 
-    /// Reads from a layer's stream, and decodes ahead for somebody who reads on.
-    pub fn read(&self, layer: &Arc<Layer>, offset: u64, buf: &mut [u8]) -> Result<(), LayerError> {
-        layer.read(offset, buf)?;
-        let end = offset + buf.len() as u64;
-        if layer.reads_on(offset) {
-            let last = layer.stream_len().div_ceil(CHUNK);
-            let next = end / CHUNK + 1;
-            for chunk in (next..next + AHEAD).filter(|n| *n < last && !layer.blocks.has(layer.key(*n))) {
-                self.prefetcher.wish(layer, chunk);
-            }
-        }
-        Ok(())
-    }
-
     /// Returns the counters.
     pub fn stats(&self) -> &LayerStats {
         &self.stats
@@ -113,31 +98,25 @@ impl LayerStore {
             Some(index) => index,
             None => self.pass(descriptor, algorithm)?,
         };
-        let spill =
-            self.cache.as_ref().filter(|_| index.compression != Compression::None).and_then(|cache| {
-                let file = cache.open(Shelf::Spill, &descriptor.digest)?;
-                (file.metadata().ok()?.len() == index.stream_len).then(|| Arc::new(file))
-            });
-        Ok(Arc::new(Layer {
-            number: self.numbers.fetch_add(1, Relaxed),
-            descriptor: descriptor.clone(),
-            index,
-            blobs: self.blobs.clone(),
-            blocks: self.blocks.clone(),
-            stats: self.stats.clone(),
-            cache: self.cache.clone(),
-            spill: Mutex::new(spill),
-            parked: Mutex::new(Vec::new()),
-            last: AtomicU64::new(0),
-        }))
+        let spill = match index.stream.compression {
+            Compression::None => None,
+            _ => self.cache.as_ref().and_then(|cache| {
+                Spill::open(cache, &Key::from(&descriptor.digest), index.stream.stream_len)
+            }),
+        };
+        let LayerIndex { stream, diff_ids, records, problems } = index;
+        let blob = Blob { blobs: self.blobs.clone(), descriptor: descriptor.clone() };
+        let stream = Arc::new(Stream::new(blob, stream, self.pool.clone(), spill));
+        Ok(Arc::new(Layer { stream, diff_ids, records, problems }))
     }
 
     fn cached(&self, descriptor: &Descriptor, algorithm: Algorithm) -> Option<LayerIndex> {
         let digest = &descriptor.digest;
-        let bytes = self.cache.as_ref()?.read_index(digest)?;
-        match index_file::decode(&bytes, digest) {
+        let key = Key::from(digest);
+        let bytes = self.cache.as_ref()?.read_index(&key)?;
+        match index_file::decode(&bytes, &key) {
             Ok(index) => {
-                let fits = index.blob_size == descriptor.size && index.diff_id(algorithm).is_some();
+                let fits = index.stream.input_len == descriptor.size && index.diff_id(algorithm).is_some();
                 self.stats.cached.fetch_add(u64::from(fits), Relaxed);
                 fits.then_some(index)
             }
@@ -155,20 +134,13 @@ impl LayerStore {
         if algorithm != Algorithm::Sha256 {
             algorithms.push(algorithm);
         }
-        let mut head = [0; Compression::SNIFF_LEN];
-        let got = raw.read_at(0, &mut head).map_err(|e| scan::read_error(&descriptor.digest, e))?;
-        let sequential = matches!(
-            Compression::sniff(&head[..got]),
-            Compression::Zstd | Compression::Xz | Compression::Bzip2
-        );
-        let spill = self.cache.as_ref().filter(|_| sequential);
-        let spill = spill.map(|cache| SpillWriter::new(cache, &descriptor.digest));
-        let index = scan::scan(&*raw, descriptor, &algorithms, spill)?;
+        let index = pass(&*raw, descriptor, &algorithms, self.cache.as_ref())?;
         self.stats.passes.fetch_add(1, Relaxed);
         self.stats.passed.fetch_add(descriptor.size, Relaxed);
         if let Some(cache) = &self.cache {
-            match index_file::encode(&index, &descriptor.digest) {
-                Ok(bytes) => cache.write(Shelf::Index, &descriptor.digest, &bytes),
+            let key = Key::from(&descriptor.digest);
+            match index_file::encode(&index, &key) {
+                Ok(bytes) => cache.write(Shelf::Index, &key, &bytes),
                 Err(e) => cache.complain(&e),
             }
         }

@@ -1,14 +1,11 @@
-//! Decompressed chunks in memory: bounded, shared by all layers, each decoded once however many ask.
+//! Decompressed chunks in memory: bounded, shared by many streams, each decoded once however many ask.
 
 use std::sync::Arc;
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-/// Memory for decompressed chunks, in bytes. The kernel's page cache is the real cache; this bridges requests.
-const CAPACITY: u64 = 32 << 20;
-
-/// A chunk of a layer: the layer's number in this process, and the chunk's in the layer.
+/// A chunk of a stream: the stream's number in its pool, and the chunk's in the stream.
 pub(super) type Key = (u32, u32);
 
 #[derive(Clone)]
@@ -24,9 +21,10 @@ impl Weighter<Key, Arc<Vec<u8>>> for Bytes {
 pub(super) struct BlockCache(Cache<Key, Arc<Vec<u8>>, Bytes>);
 
 impl BlockCache {
-    pub(super) fn new() -> Self {
-        let items = usize::try_from(CAPACITY / super::index::CHUNK).expect("a small number");
-        Self(Cache::with_weighter(items, CAPACITY, Bytes))
+    /// Makes a cache of at most `capacity` bytes. The kernel's page cache is the real cache; this bridges requests.
+    pub(super) fn new(capacity: u64) -> Self {
+        let items = usize::try_from(capacity / super::CHUNK).expect("a small number").max(1);
+        Self(Cache::with_weighter(items, capacity, Bytes))
     }
 
     /// Returns a chunk, decoding it with `decode` where nobody has; who asks meanwhile waits for that.

@@ -1,14 +1,13 @@
-//! A decoder somewhere in a layer's stream, going forward.
+//! A decoder somewhere in a stream, going forward.
 
-use super::{LayerError, scan};
-use crate::codec::{self, At, Checkpoint, Compression, Decoder};
-use crate::oci::Digest;
+use super::StreamError;
+use crate::codec::{self, At, Checkpoint, CodecError, Compression, Decoder};
 use crate::read_at::ReadAt;
 
 /// Compressed bytes read at once: half a chunk or so of output, and no more memory than that for each parked decoder.
 const INPUT: usize = 64 << 10;
 
-/// A decoder somewhere in a layer's stream. Yields bytes in order; where they begin is known.
+/// A decoder somewhere in a stream. Yields bytes in order; where they begin is known.
 pub(super) struct Cursor {
     decoder: Box<dyn Decoder>,
     /// Where the next byte stands in the decompressed stream.
@@ -20,7 +19,7 @@ pub(super) struct Cursor {
 
 impl Cursor {
     /// Starts at a checkpoint.
-    pub(super) fn start(compression: Compression, checkpoint: &Checkpoint) -> Result<Self, LayerError> {
+    pub(super) fn start(compression: Compression, checkpoint: &Checkpoint) -> Result<Self, CodecError> {
         Ok(Self {
             decoder: codec::resume(compression, checkpoint)?,
             at: checkpoint.output_offset,
@@ -31,27 +30,17 @@ impl Cursor {
     }
 
     /// Decodes and throws away until `offset`.
-    pub(super) fn skip_to(
-        &mut self,
-        raw: &dyn ReadAt,
-        digest: &Digest,
-        offset: u64,
-    ) -> Result<(), LayerError> {
+    pub(super) fn skip_to(&mut self, raw: &dyn ReadAt, offset: u64) -> Result<(), StreamError> {
         let mut waste = vec![0; 128 << 10];
         while self.at < offset {
             let n = usize::try_from(offset - self.at).unwrap_or(waste.len()).min(waste.len());
-            self.fill(raw, digest, &mut waste[..n])?;
+            self.fill(raw, &mut waste[..n])?;
         }
         Ok(())
     }
 
     /// Fills `out` with the next bytes; the stream ending before is an error, for its length is known.
-    pub(super) fn fill(
-        &mut self,
-        raw: &dyn ReadAt,
-        digest: &Digest,
-        out: &mut [u8],
-    ) -> Result<(), LayerError> {
+    pub(super) fn fill(&mut self, raw: &dyn ReadAt, out: &mut [u8]) -> Result<(), StreamError> {
         let mut filled = 0;
         while filled < out.len() {
             let step = self.decoder.step(&self.input[self.used..], &mut out[filled..])?;
@@ -61,17 +50,17 @@ impl Cursor {
             if filled == out.len() {
                 break;
             }
-            let ended = step.at == At::End || (self.used == self.input.len() && !self.refill(raw, digest)?);
+            let ended = step.at == At::End || (self.used == self.input.len() && !self.refill(raw)?);
             if ended {
-                return Err(LayerError::Changed { digest: digest.clone(), offset: self.at });
+                return Err(StreamError::Changed { offset: self.at });
             }
         }
         Ok(())
     }
 
-    fn refill(&mut self, raw: &dyn ReadAt, digest: &Digest) -> Result<bool, LayerError> {
+    fn refill(&mut self, raw: &dyn ReadAt) -> Result<bool, StreamError> {
         self.input.resize(INPUT, 0);
-        let got = raw.read_at(self.next_input, &mut self.input).map_err(|e| scan::read_error(digest, e))?;
+        let got = raw.read_at(self.next_input, &mut self.input)?;
         self.input.truncate(got);
         self.next_input += got as u64;
         self.used = 0;

@@ -6,8 +6,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use parking_lot::Mutex;
 
-use super::Layer;
-
 /// Chunks decoded ahead of a reader.
 pub(super) const AHEAD: u64 = 3;
 
@@ -17,7 +15,13 @@ const MAX_WAITING: usize = 32;
 /// Most threads that decode ahead.
 const MAX_THREADS: usize = 2;
 
-type Wish = (Arc<Layer>, u64);
+/// Something whose chunks can be decoded before they are asked for.
+pub(super) trait Fetch: Send + Sync {
+    /// Decodes a chunk into memory, if it can.
+    fn fetch(&self, chunk: u64);
+}
+
+type Wish = (Arc<dyn Fetch>, u64);
 
 /// Threads that decode chunks before they are asked for. They start with the first wish.
 #[derive(Default)]
@@ -25,7 +29,7 @@ pub(super) struct Prefetcher(OnceLock<SyncSender<Wish>>);
 
 impl Prefetcher {
     /// Wishes for a chunk.
-    pub(super) fn wish(&self, layer: &Arc<Layer>, chunk: u64) {
+    pub(super) fn wish(&self, stream: Arc<dyn Fetch>, chunk: u64) {
         let wishes = self.0.get_or_init(|| {
             let (wishes, waiting) = sync_channel(MAX_WAITING);
             let waiting = Arc::new(Mutex::new(waiting));
@@ -37,15 +41,14 @@ impl Prefetcher {
             }
             wishes
         });
-        let _ = wishes.try_send((layer.clone(), chunk));
+        let _ = wishes.try_send((stream, chunk));
     }
 }
 
 fn fulfil(waiting: &Mutex<Receiver<Wish>>) {
     loop {
         let wish = waiting.lock().recv();
-        let Ok((layer, chunk)) = wish else { return };
-        // Who asks for the chunk itself meets the same failure and tells it.
-        let _ = layer.chunk(chunk);
+        let Ok((stream, chunk)) = wish else { return };
+        stream.fetch(chunk);
     }
 }

@@ -35,7 +35,6 @@ pub(super) struct Files {
     is_rootfs: bool,
     /// How deep absolute symlinks stand, where they are to be shown relative to the tree.
     depths: Option<HashMap<u32, usize>>,
-    store: Arc<LayerStore>,
 }
 
 impl Files {
@@ -53,7 +52,7 @@ impl Files {
         // A link to a file of a lower layer is ordinary; what dangles in the image, its rootfs tells.
         let worth = |p: &&tree::Problem| !matches!(p.what, tree::Complaint::LinkMissing { .. });
         problems.iter().filter(worth).for_each(|p| problem(p.to_string()));
-        Ok(Self::new(store, tree, vec![layer], number, false, options))
+        Ok(Self::new(tree, vec![layer], number, false, options))
     }
 
     /// Builds the root filesystem of `claims`, the base first. Layers are gone over side by side.
@@ -78,11 +77,10 @@ impl Files {
             return Err(e.into());
         }
         problems.iter().for_each(|p| problem(p.to_string()));
-        Ok(Self::new(store, tree, layers, 0, true, options))
+        Ok(Self::new(tree, layers, 0, true, options))
     }
 
     fn new(
-        store: &Arc<LayerStore>,
         tree: FileTree,
         layers: Vec<Arc<Layer>>,
         first_layer: u32,
@@ -90,7 +88,7 @@ impl Files {
         options: &ViewOptions,
     ) -> Self {
         let depths = (options.symlinks == Symlinks::Rebase).then(|| absolute_symlinks(&tree));
-        Self { tree, layers, first_layer, is_rootfs, depths, store: store.clone() }
+        Self { tree, layers, first_layer, is_rootfs, depths }
     }
 
     fn id(&self, node: u32) -> Result<NodeId, Error> {
@@ -175,7 +173,7 @@ impl Files {
         for piece in pieces(&node, offset, end) {
             let from = usize::try_from(piece.at - offset).expect("within the answer");
             let to = from + usize::try_from(piece.len).expect("within the answer");
-            self.store.read(layer, piece.stream_offset, &mut bytes[from..to])?;
+            layer.read(piece.stream_offset, &mut bytes[from..to])?;
         }
         Ok(bytes)
     }

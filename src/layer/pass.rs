@@ -1,0 +1,49 @@
+//! The single pass over a layer: the digest of its blob, the digests of its contents, its entries.
+
+use std::sync::Arc;
+
+use super::contents::Contents;
+use super::index::{LayerIndex, PackedRecords};
+use super::{LayerError, of_stream};
+use crate::blob::BlobError;
+use crate::cache::{Cache, Key};
+use crate::oci::{Algorithm, Descriptor, Hasher};
+use crate::read_at::ReadAt;
+use crate::stream::{self, Scan, Sink, SpillWriter, StreamError};
+
+impl Sink for Hasher {
+    fn take(&mut self, piece: &[u8]) {
+        self.update(piece);
+    }
+}
+
+/// Goes over all of `raw`, which is said to be what `descriptor` means, and fails unless it is.
+///
+/// `algorithms` says by which the decompressed stream is hashed.
+pub(super) fn pass(
+    raw: &dyn ReadAt,
+    descriptor: &Descriptor,
+    algorithms: &[Algorithm],
+    cache: Option<&Arc<Cache>>,
+) -> Result<LayerIndex, LayerError> {
+    let digest = &descriptor.digest;
+    let hasher = Hasher::new(digest.algorithm());
+    let hasher = hasher.ok_or_else(|| BlobError::Unverifiable { digest: digest.clone() })?;
+    let of_stream = |e: StreamError| of_stream(digest, e);
+    let compression = stream::sniff(raw).map_err(of_stream)?;
+    let spill = SpillWriter::new(cache, &Key::from(digest), compression);
+    let contents = Contents::new(algorithms, spill);
+    let Scan { decoded, input, output } =
+        stream::scan(raw, descriptor.size, hasher, contents).map_err(of_stream)?;
+    // A wrong blob explains whatever else went wrong with its contents.
+    let found = input.finish();
+    if found != *digest {
+        return Err(BlobError::Mismatch { expected: digest.clone(), found }.into());
+    }
+    let (stream, oddities) = decoded.map_err(of_stream)?;
+    let end = output.finish(&stream.checkpoints)?;
+    let mut problems: Vec<String> = oddities.iter().map(ToString::to_string).collect();
+    problems.extend(end.problems);
+    let records = PackedRecords::new(&end.records).map_err(|e| of_stream(e.into()))?;
+    Ok(LayerIndex { stream, diff_ids: end.diff_ids, records, problems })
+}

@@ -1,0 +1,277 @@
+//! Bytes in the middle of a compressed stream, each chunk held against its digest.
+//!
+//! Knows no tar and no digest of an image. One pass over the compressed bytes ([`scan`]) yields a [`StreamIndex`]; from
+//! then on a byte is decoded from the nearest checkpoint, a chunk at a time, and what does not match its chunk's digest
+//! is not handed out. So whatever vouches for the pass vouches for every later read.
+
+mod blocks;
+mod cursor;
+mod form;
+mod index;
+mod prefetch;
+mod scan;
+mod spill;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use crate::codec::{CodecError, Compression};
+use crate::read_at::ReadAt;
+
+use blocks::BlockCache;
+use cursor::Cursor;
+use prefetch::{AHEAD, Fetch, Prefetcher};
+
+pub use form::{Miss, Reader, Writer};
+pub use index::{CHUNK, StreamIndex};
+pub use scan::{Scan, Sink, scan, sniff};
+pub use spill::{Spill, SpillWriter};
+
+/// Most decoders parked between reads of one stream: that many readers go forward in it at once without starting over.
+const MAX_PARKED: usize = 8;
+
+/// Why bytes of a stream are not to be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StreamError {
+    /// The compressed bytes cannot be read.
+    #[error("cannot read: {0}")]
+    Read(#[source] Arc<io::Error>),
+    /// There are fewer compressed bytes than there should be.
+    #[error("has {found} bytes, and should have {expected}")]
+    Short {
+        /// How many there should be.
+        expected: u64,
+        /// How many there are.
+        found: u64,
+    },
+    /// They do not decompress.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// They decompress to something else than in the pass.
+    #[error("changed since it was checked: its contents differ from byte {offset} on")]
+    Changed {
+        /// Where in the decompressed stream.
+        offset: u64,
+    },
+    /// Asked for what is behind the end.
+    #[error("the stream ends at byte {len}")]
+    PastEnd {
+        /// Length of the decompressed stream in bytes.
+        len: u64,
+    },
+    /// Longer than we go over.
+    #[error("decompresses to more than {limit} bytes")]
+    TooLong {
+        /// Our limit in bytes.
+        limit: u64,
+    },
+    /// A mistake of ours.
+    #[error("bug: {0}")]
+    Bug(&'static str),
+}
+
+impl From<io::Error> for StreamError {
+    fn from(cause: io::Error) -> Self {
+        Self::Read(Arc::new(cause))
+    }
+}
+
+/// Where a stream's compressed bytes are, and how its failures are told.
+pub trait Input: Send + Sync + 'static {
+    /// What a failure becomes.
+    type Error: Send;
+
+    /// Opens the compressed bytes as they are now; nothing about them is believed.
+    fn open(&self) -> Result<Box<dyn ReadAt>, Self::Error>;
+
+    /// Says of what a failure is.
+    fn error(&self, cause: StreamError) -> Self::Error;
+}
+
+/// What streams share: decoded chunks in memory, and threads that decode ahead.
+pub struct Pool {
+    blocks: BlockCache,
+    prefetcher: Prefetcher,
+    numbers: AtomicU32,
+    decoded: Arc<AtomicU64>,
+}
+
+impl Pool {
+    /// Makes a pool that keeps at most `capacity` bytes of chunks, counting each chunk decoded in `decoded`.
+    pub fn new(capacity: u64, decoded: Arc<AtomicU64>) -> Self {
+        Self {
+            blocks: BlockCache::new(capacity),
+            prefetcher: Prefetcher::default(),
+            numbers: AtomicU32::new(0),
+            decoded,
+        }
+    }
+}
+
+/// A stream that was gone over once: every byte of it can be read, and is checked again on each read.
+pub struct Stream<I> {
+    number: u32,
+    input: I,
+    index: StreamIndex,
+    pool: Arc<Pool>,
+    spill: Mutex<Option<Arc<Spill>>>,
+    parked: Mutex<Vec<Cursor>>,
+    /// The chunk read last, to tell who reads on.
+    last: AtomicU64,
+}
+
+impl<I: Input> Stream<I> {
+    /// Makes a stream of compressed bytes and what a pass over them yielded; `spill` is its decompressed copy.
+    pub fn new(input: I, index: StreamIndex, pool: Arc<Pool>, spill: Option<Spill>) -> Self {
+        Self {
+            number: pool.numbers.fetch_add(1, Relaxed),
+            input,
+            index,
+            pool,
+            spill: Mutex::new(spill.map(Arc::new)),
+            parked: Mutex::new(Vec::new()),
+            last: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns what the pass yielded.
+    pub fn index(&self) -> &StreamIndex {
+        &self.index
+    }
+
+    /// Returns where the compressed bytes are.
+    pub fn input(&self) -> &I {
+        &self.input
+    }
+
+    /// Fills `buf` from `offset` of the decompressed stream. All of it must be inside.
+    pub fn read(&self, mut offset: u64, mut buf: &mut [u8]) -> Result<(), I::Error> {
+        let len = self.index.stream_len;
+        let end = offset.checked_add(buf.len() as u64).filter(|end| *end <= len);
+        if end.is_none() {
+            return Err(self.input.error(StreamError::PastEnd { len }));
+        }
+        while !buf.is_empty() {
+            let number = offset / CHUNK;
+            let chunk = self.chunk(number)?;
+            let from = usize::try_from(offset - number * CHUNK).expect("within a chunk");
+            let n = buf.len().min(Vec::len(&chunk) - from);
+            let (now, later) = std::mem::take(&mut buf).split_at_mut(n);
+            now.copy_from_slice(&chunk[from..from + n]);
+            buf = later;
+            offset += n as u64;
+        }
+        Ok(())
+    }
+
+    /// Reads as [`Stream::read`] does, and decodes ahead, on threads of its own, for somebody who reads on.
+    pub fn read_on(self: &Arc<Self>, offset: u64, buf: &mut [u8]) -> Result<(), I::Error> {
+        self.read(offset, buf)?;
+        let end = offset + buf.len() as u64;
+        if self.reads_on(offset) {
+            let last = self.index.stream_len.div_ceil(CHUNK);
+            let next = end / CHUNK + 1;
+            for chunk in (next..next + AHEAD).filter(|n| *n < last && !self.pool.blocks.has(self.key(*n))) {
+                self.pool.prefetcher.wish(self.clone(), chunk);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says whether all of `len` bytes from `offset` on are in memory.
+    pub fn is_at_hand(&self, offset: u64, len: u64) -> bool {
+        let last = offset.saturating_add(len.max(1) - 1) / CHUNK;
+        (offset / CHUNK..=last).all(|n| self.pool.blocks.has(self.key(n)))
+    }
+
+    /// Says whether `offset` continues what was read last.
+    fn reads_on(&self, offset: u64) -> bool {
+        let chunk = offset / CHUNK;
+        let last = self.last.swap(chunk, Relaxed);
+        chunk == last || chunk == last + 1
+    }
+
+    fn key(&self, chunk: u64) -> blocks::Key {
+        (self.number, u32::try_from(chunk).expect("a stream has fewer than 2^32 chunks"))
+    }
+
+    /// Returns a chunk, decoded and checked.
+    fn chunk(&self, number: u64) -> Result<Arc<Vec<u8>>, I::Error> {
+        self.pool.blocks.get(self.key(number), || {
+            self.pool.decoded.fetch_add(1, Relaxed);
+            let start = number * CHUNK;
+            let len =
+                usize::try_from((self.index.stream_len - start).min(CHUNK)).expect("a chunk fits in memory");
+            let mut bytes = vec![0; len];
+            if !self.read_spill(number, &mut bytes) {
+                let raw = self.input.open()?;
+                self.decode(&*raw, number, &mut bytes).map_err(|e| self.input.error(e))?;
+            }
+            Ok(Arc::new(bytes))
+        })
+    }
+
+    fn decode(&self, raw: &dyn ReadAt, number: u64, bytes: &mut [u8]) -> Result<(), StreamError> {
+        let start = number * CHUNK;
+        if self.index.compression == Compression::None {
+            let got = raw.read_at(start, bytes)?;
+            return self.check(number, &bytes[..got]);
+        }
+        let mut cursor = self.cursor(start)?;
+        cursor.skip_to(raw, start)?;
+        cursor.fill(raw, bytes)?;
+        self.check(number, bytes)?;
+        let mut parked = self.parked.lock();
+        if parked.len() == MAX_PARKED {
+            parked.remove(0);
+        }
+        parked.push(cursor);
+        Ok(())
+    }
+
+    /// Returns a decoder at or before `offset`: one that was parked on the way there, or a new one.
+    fn cursor(&self, offset: u64) -> Result<Cursor, StreamError> {
+        let checkpoint = self.index.checkpoint_before(offset);
+        let mut parked = self.parked.lock();
+        let on_the_way = |c: &Cursor| (checkpoint.output_offset..=offset).contains(&c.at);
+        let nearest = (0..parked.len()).filter(|n| on_the_way(&parked[*n])).max_by_key(|n| parked[*n].at);
+        if let Some(n) = nearest {
+            return Ok(parked.remove(n));
+        }
+        drop(parked);
+        Ok(Cursor::start(self.index.compression, checkpoint)?)
+    }
+
+    fn check(&self, number: u64, bytes: &[u8]) -> Result<(), StreamError> {
+        let expected = usize::try_from(number).ok().and_then(|n| self.index.chunks.get(n));
+        match expected.is_some_and(|expected| blake3::hash(bytes) == *expected) {
+            true => Ok(()),
+            false => Err(StreamError::Changed { offset: number * CHUNK }),
+        }
+    }
+
+    /// Reads a chunk from the decompressed stream on disk, if there is one and it is what it should be.
+    fn read_spill(&self, number: u64, bytes: &mut [u8]) -> bool {
+        let Some(spill) = self.spill.lock().clone() else { return false };
+        let got = spill.read_at(number * CHUNK, bytes);
+        if got.is_ok_and(|got| got == bytes.len()) && self.check(number, bytes).is_ok() {
+            return true;
+        }
+        // A damaged copy is not the stream's fault: it goes, and the stream is read itself.
+        *self.spill.lock() = None;
+        spill.remove();
+        false
+    }
+}
+
+impl<I: Input> Fetch for Stream<I> {
+    fn fetch(&self, chunk: u64) {
+        // Who asks for the chunk itself meets the same failure and tells it.
+        let _ = self.chunk(chunk);
+    }
+}
