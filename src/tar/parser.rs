@@ -55,9 +55,14 @@ impl Data {
 
     /// Drops as much as it can from the front of `piece`, data and padding, and says how much.
     fn pass(&mut self, piece: &[u8]) -> u64 {
-        let data = self.left.min(piece.len() as u64);
+        self.drop_front(piece.len() as u64)
+    }
+
+    /// Drops up to `len` bytes, data and padding, and says how many.
+    fn drop_front(&mut self, len: u64) -> u64 {
+        let data = self.left.min(len);
         self.left -= data;
-        let padding = if self.left == 0 { self.padding.min(piece.len() as u64 - data) } else { 0 };
+        let padding = if self.left == 0 { self.padding.min(len - data) } else { 0 };
         self.padding -= padding;
         data + padding
     }
@@ -113,6 +118,31 @@ impl Parser {
             let taken = self.step(piece, sink);
             self.position += taken as u64;
             piece = &piece[taken..];
+        }
+    }
+
+    /// Returns how many of the next bytes it would not look at, whatever they are.
+    pub fn unwanted(&self) -> u64 {
+        match &self.state {
+            State::Skip(data) => data.left.saturating_add(data.padding),
+            State::Ended(_) => u64::MAX,
+            State::Header
+            | State::HeaderOrData { .. }
+            | State::Records { .. }
+            | State::SparseBlock(_)
+            | State::SparseMap { .. } => 0,
+        }
+    }
+
+    /// Goes on behind `len` bytes of the stream without seeing them; they are there, and no more than [`Self::unwanted`].
+    pub fn skip(&mut self, len: u64) {
+        let len = len.min(self.unwanted());
+        self.position = self.position.saturating_add(len);
+        if let State::Skip(data) = &mut self.state {
+            data.drop_front(len);
+            if data.left == 0 && data.padding == 0 {
+                self.state = State::Header;
+            }
         }
     }
 
@@ -215,7 +245,7 @@ impl Parser {
                 sink(owner.stray(stored));
                 let mut data = Data::new(stored, owner.header);
                 data.pass(block);
-                self.skip(data);
+                self.pass_over(data);
             }
             _ => self.header(block, sink),
         }
@@ -240,7 +270,7 @@ impl Parser {
             b'L' => self.extension(Extension::LongName, size),
             b'K' => self.extension(Extension::LongLink, size),
             // Global headers describe the archive, or its maker; what a member is stands with the member.
-            b'g' => self.skip(Data::new(size, at)),
+            b'g' => self.pass_over(Data::new(size, at)),
             _ => self.member(header, size, sink),
         }
     }
@@ -274,7 +304,7 @@ impl Parser {
             Extension::LongName => self.pending.long_name = Some(until_nul(&content).to_vec()),
             Extension::LongLink => self.pending.long_link = Some(until_nul(&content).to_vec()),
         }
-        self.skip(data);
+        self.pass_over(data);
     }
 
     /// Takes the header of a member, which is everything but an extended header.
@@ -334,7 +364,7 @@ impl Parser {
             Err(problem) if problem.what == Fault::NotAFile(b'V') => {}
             Err(problem) => sink(Event::Problem(problem)),
         }
-        self.skip(data);
+        self.pass_over(data);
     }
 
     fn sparse_block(&mut self, mut sparse: SparseBlocks, block: &Block, sink: &mut dyn FnMut(Event)) {
@@ -358,7 +388,7 @@ impl Parser {
             Err(what) => Err(Problem { offset: header, name: Some(entry.path), what }),
         });
         emit(entry, sink);
-        self.skip(Data::new(stored, header));
+        self.pass_over(Data::new(stored, header));
     }
 
     /// Goes on to the data behind a map that is complete, or known to be bad, `here` in the stream.
@@ -380,10 +410,10 @@ impl Parser {
             }
             Err(fault) => sink(Event::problem(data.header, Some(entry.path), fault)),
         }
-        self.skip(data);
+        self.pass_over(data);
     }
 
-    fn skip(&mut self, data: Data) {
+    fn pass_over(&mut self, data: Data) {
         self.state = if data.left == 0 && data.padding == 0 { State::Header } else { State::Skip(data) };
     }
 

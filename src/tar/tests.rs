@@ -255,3 +255,14 @@ fn ends() {
     let cut = "tar member at 1024: stream ends 1 bytes before its data does";
     check(x().head(b'x', "y", 3).raw("ab"), &["f x=abc", cut]);
 }
+
+#[test]
+fn data_need_not_be_shown() {
+    let archive =
+        tar().file("a", &"x".repeat(100_000)).file("b", &"y".repeat(50_001)).end().raw([7; 100_000]);
+    let (events, result, shown) = parse_skipping(&archive.bytes, 512);
+    assert_eq!((events, result), parse(&archive.bytes, &[usize::MAX]));
+    assert_eq!(shown, 3 * 512, "two headers and the end");
+    let cut = parse_skipping(&archive.bytes[..5_000], 512);
+    assert_eq!(cut.1, Err(TarError::DataCut { at: 0, missing: 100_512 - 5_000 }));
+}

@@ -116,6 +116,25 @@ pub(super) fn parse(bytes: &[u8], pieces: &[usize]) -> (Vec<Event>, Result<(), T
     (events, result)
 }
 
+/// Parses `bytes` as [`parse`] does, a piece of `length` at a time, never showing what the parser does not want.
+pub(super) fn parse_skipping(bytes: &[u8], length: usize) -> (Vec<Event>, Result<(), TarError>, usize) {
+    let mut events = Vec::new();
+    let mut sink = |event| events.push(event);
+    let mut parser = Parser::new();
+    let (mut rest, mut shown) = (bytes, 0);
+    while !rest.is_empty() {
+        let unwanted = usize::try_from(parser.unwanted()).unwrap_or(usize::MAX).min(rest.len());
+        parser.skip(unwanted as u64);
+        rest = &rest[unwanted..];
+        let (piece, tail) = rest.split_at(rest.len().min(length));
+        parser.feed(piece, &mut sink);
+        shown += piece.len();
+        rest = tail;
+    }
+    let result = parser.finish(&mut sink);
+    (events, result, shown)
+}
+
 /// Writes an event on one line: kind, path, content (`.` for holes), what is not as [`Tar::head`] makes it.
 pub(super) fn render(event: &Event, stream: &[u8]) -> String {
     let entry = match event {
@@ -175,6 +194,10 @@ pub(super) fn check(tar: Tar, expected: &[&str]) {
     assert_eq!(lines, expected);
     for pieces in [&[1][..], &[511], &[513, 1]] {
         assert!(parse(&tar.bytes, pieces) == whole, "pieces of {pieces:?} give other events");
+    }
+    for length in [1, 512, 700] {
+        let (events, result, _) = parse_skipping(&tar.bytes, length);
+        assert!((events, result) == whole, "skipping in pieces of {length} gives other events");
     }
 }
 
