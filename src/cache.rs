@@ -18,6 +18,9 @@ const MAX_SPILLS: u64 = 8 << 30;
 /// Largest index file read. Its parts have bounds that add up to less.
 const MAX_INDEX: u64 = 1 << 30;
 
+/// How often a shelf is looked over while it fills once.
+const SWEEPS: u64 = 64;
+
 /// After this long an unfinished file belongs to nobody: its writer was killed.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
@@ -80,12 +83,19 @@ pub struct Cache {
     root: PathBuf,
     complained: AtomicBool,
     numbers: AtomicU64,
+    /// Bytes added to each shelf by this process.
+    added: [AtomicU64; 2],
 }
 
 impl Cache {
     /// Uses `root`, which is made when first written to.
     pub fn new(root: PathBuf) -> Self {
-        Self { root, complained: AtomicBool::new(false), numbers: AtomicU64::new(0) }
+        Self {
+            root,
+            complained: AtomicBool::new(false),
+            numbers: AtomicU64::new(0),
+            added: Default::default(),
+        }
     }
 
     /// Reads an index file, and marks it used.
@@ -157,10 +167,11 @@ impl Cache {
 
     /// Makes a finished file visible under `key`, and makes room for it.
     pub fn keep(&self, mut unfinished: Unfinished, key: &Key) -> io::Result<()> {
-        unfinished.file.sync_data()?;
+        // Not synced: a file that a crash tears is found out by its checksum, or its chunks', and made again.
+        let len = unfinished.file.metadata()?.len();
         fs::rename(&unfinished.path, self.path(unfinished.shelf, key))?;
         unfinished.kept = true;
-        self.evict(unfinished.shelf);
+        self.make_room(unfinished.shelf, len);
         Ok(())
     }
 
@@ -182,6 +193,15 @@ impl Cache {
     fn is_ours(&self, dir: &Path) -> bool {
         let own = nix::unistd::geteuid().as_raw();
         fs::symlink_metadata(dir).is_ok_and(|m| m.is_dir() && m.uid() == own && m.mode() & 0o022 == 0)
+    }
+
+    /// Makes room after `len` bytes were added: now and then, for it takes a look at every file.
+    fn make_room(&self, shelf: Shelf, len: u64) {
+        let added = self.added[shelf as usize].fetch_add(len, Relaxed);
+        let share = shelf.limit() / SWEEPS;
+        if added == 0 || added / share != (added + len) / share {
+            self.evict(shelf);
+        }
     }
 
     /// Removes what was used longest ago until the shelf is within its limit.
