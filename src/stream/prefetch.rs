@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use parking_lot::Mutex;
 
 /// Chunks decoded ahead of a reader.
-pub(super) const AHEAD: u64 = 3;
+pub(super) const AHEAD: u64 = 6;
 
 /// Wishes waiting; more are dropped, for a wish is only a wish.
 const MAX_WAITING: usize = 32;

@@ -11,7 +11,10 @@ use crate::codec::{self, At, Checkpoint, Compression, Entry, Oddity, Scanner};
 use crate::read_at::ReadAt;
 
 /// Bytes handled at once: a whole number of chunks.
-const PIECE: usize = 2 * CHUNK as usize;
+const PIECE: usize = 4 * CHUNK as usize;
+
+/// The same for what is small itself: clearing megabytes would take longer than going over it.
+const SMALL_PIECE: usize = 64 << 10;
 
 /// Pieces under way between two threads.
 const PIECES: usize = 3;
@@ -58,8 +61,8 @@ pub fn scan<I: Sink, O: Sink>(
 ) -> Result<Scan<I, O>, StreamError> {
     let compression = sniff(raw)?;
     std::thread::scope(|scope| {
-        let (compressed, compressed_pieces) = Belt::new();
-        let (out, out_pieces) = Belt::new();
+        let (compressed, compressed_pieces) = Belt::new(len);
+        let (out, out_pieces) = Belt::new(len);
         let input = scope.spawn(move || {
             compressed_pieces.run(|piece| input.take(piece));
             input
@@ -176,7 +179,7 @@ impl Pass<'_> {
     }
 
     fn read(&mut self, at: u64) -> Result<Vec<u8>, StreamError> {
-        let want = usize::try_from(self.len - at).unwrap_or(PIECE).min(PIECE);
+        let want = usize::try_from(self.len - at).unwrap_or(PIECE).min(self.compressed.piece);
         let mut piece = self.compressed.empty();
         piece.truncate(want);
         let got = self.raw.read_at(at, &mut piece)?;
@@ -290,6 +293,8 @@ fn weight(checkpoint: &Checkpoint) -> usize {
 struct Belt {
     full: SyncSender<Vec<u8>>,
     spare: Receiver<Vec<u8>>,
+    /// Length of each buffer, in bytes.
+    piece: usize,
 }
 
 /// The other end of a [`Belt`].
@@ -299,16 +304,18 @@ struct Pieces {
 }
 
 impl Belt {
-    fn new() -> (Self, Pieces) {
+    /// Makes a belt for a pass over `len` bytes.
+    fn new(len: u64) -> (Self, Pieces) {
+        let piece = if len < SMALL_PIECE as u64 { SMALL_PIECE } else { PIECE };
         let (full_in, full) = sync_channel(PIECES);
         let (spare_in, spare) = sync_channel(PIECES + 2);
-        (Self { full: full_in, spare }, Pieces { full, spare: spare_in })
+        (Self { full: full_in, spare, piece }, Pieces { full, spare: spare_in })
     }
 
-    /// Returns a buffer of [`PIECE`] bytes; what is in it means nothing.
+    /// Returns a buffer; what is in it means nothing.
     fn empty(&self) -> Vec<u8> {
         let mut buffer = self.spare.try_recv().unwrap_or_default();
-        buffer.resize(PIECE, 0);
+        buffer.resize(self.piece, 0);
         buffer
     }
 
