@@ -18,6 +18,7 @@ pub(super) fn errno(error: &Error) -> Errno {
         Error::NotASymlink => Errno::EINVAL,
         Error::Stale => Errno::ESTALE,
         Error::NoXattr => Errno::ENODATA,
+        Error::XattrUnsupported => Errno::EOPNOTSUPP,
         Error::TooManyTrees => Errno::EFBIG,
         Error::Blob(e) => blob(e),
         Error::Image(e) => image(e),

@@ -210,11 +210,7 @@ impl Filesystem for Kernel {
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let found = answer(&self.view, "getxattr", ino, |view, ino| {
-            let all = view.xattrs(ino)?;
-            let own = all.into_iter().find(|(key, _)| key == name.as_bytes());
-            own.map(|(_, value)| value).ok_or(Error::NoXattr)
-        });
+        let found = answer(&self.view, "getxattr", ino, |view, ino| view.xattr(ino, name.as_bytes()));
         reply_xattr(found, size, reply);
     }
 

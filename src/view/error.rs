@@ -28,6 +28,9 @@ pub enum Error {
     /// No such extended attribute.
     #[error("no such extended attribute")]
     NoXattr,
+    /// A kind of extended attribute that nothing in this tree has.
+    #[error("extended attributes of this kind are not supported here")]
+    XattrUnsupported,
     /// More trees than inode numbers can name.
     #[error("more directories than a mount can number")]
     TooManyTrees,
@@ -107,6 +110,7 @@ impl Error {
                 | Self::NotASymlink
                 | Self::Stale
                 | Self::NoXattr
+                | Self::XattrUnsupported
         )
     }
 }

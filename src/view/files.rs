@@ -33,6 +33,8 @@ pub(super) struct Files {
     first_layer: u32,
     /// Whether nodes say which layer they came from.
     is_rootfs: bool,
+    /// Whether any node has a label; see [`xattrs::is_label`].
+    has_labels: bool,
     /// How deep absolute symlinks stand, where they are to be shown relative to the tree.
     depths: Option<HashMap<u32, usize>>,
 }
@@ -88,7 +90,9 @@ impl Files {
         options: &ViewOptions,
     ) -> Self {
         let depths = (options.symlinks == Symlinks::Rebase).then(|| absolute_symlinks(&tree));
-        Self { tree, layers, first_layer, is_rootfs, depths }
+        let nodes = (0..tree.node_count()).filter_map(|n| tree.node_id(n));
+        let has_labels = nodes.flat_map(|id| tree.node(id).xattrs()).any(|(name, _)| xattrs::is_label(name));
+        Self { tree, layers, first_layer, is_rootfs, has_labels, depths }
     }
 
     fn id(&self, node: u32) -> Result<NodeId, Error> {
@@ -190,6 +194,16 @@ impl Files {
     fn layer(&self, node: &tree::Node<'_>) -> Result<&Arc<Layer>, Error> {
         let n = node.layer().checked_sub(self.first_layer).and_then(|n| usize::try_from(n).ok());
         n.and_then(|n| self.layers.get(n)).ok_or(Error::Stale)
+    }
+
+    /// Returns a label of a node; see [`xattrs::is_label`].
+    pub(super) fn label(&self, number: u32, name: &[u8]) -> Result<Vec<u8>, Error> {
+        let node = self.tree.node(self.id(number)?);
+        match node.xattr(name) {
+            Some(value) => Ok(value.to_vec()),
+            None if self.has_labels => Err(Error::NoXattr),
+            None => Err(Error::XattrUnsupported),
+        }
     }
 
     /// The image's own attributes, and in a root filesystem which layer put the node here.

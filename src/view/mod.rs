@@ -128,6 +128,11 @@ impl View {
         Ok(bytes)
     }
 
+    /// Returns one extended attribute of a node.
+    pub fn xattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
+        self.state.xattr(ino, name)
+    }
+
     /// Returns the extended attributes of a node.
     pub fn xattrs(&self, ino: Ino) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         self.state.xattrs(ino)

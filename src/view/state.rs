@@ -433,6 +433,26 @@ impl State {
         ])
     }
 
+    pub(super) fn xattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
+        if xattrs::is_label(name) {
+            let (slot, node) = Self::parts(ino)?;
+            return match (slot != SlotId::BLOBS)
+                .then(|| self.slot(slot))
+                .transpose()?
+                .as_ref()
+                .and_then(|s| s.grown())
+            {
+                Some(tree) => match &**tree {
+                    Tree::Files(files) => files.label(node, name),
+                    Tree::Skeleton { .. } => Err(Error::XattrUnsupported),
+                },
+                None => Err(Error::XattrUnsupported),
+            };
+        }
+        let found = self.xattrs(ino)?.into_iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value).ok_or(Error::NoXattr)
+    }
+
     pub(super) fn xattrs(&self, ino: Ino) -> Result<Xattrs> {
         let (slot, node) = Self::parts(ino)?;
         if slot == SlotId::BLOBS {

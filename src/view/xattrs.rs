@@ -13,6 +13,12 @@ const SIZE_MAX: usize = 65_536;
 /// What the names of our own attributes begin with; an image's attributes of such names are not shown.
 pub(super) const PREFIX: &[u8] = b"user.oci.";
 
+/// What ls, cp and rsync ask of every file. Where nothing in a tree has any of these, the answer is "not supported", which
+/// they take for the whole filesystem and stop asking; "none here" they take for one file.
+pub(super) fn is_label(name: &[u8]) -> bool {
+    matches!(name, b"security.selinux" | b"system.posix_acl_access" | b"system.posix_acl_default")
+}
+
 /// Names and values, in the order they are listed.
 pub(super) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
