@@ -1,30 +1,40 @@
-//! Decompressed chunks in memory: bounded, shared by many streams, each decoded once however many ask.
+//! Decompressed chunks in memory: bounded, shared by all streams, each decoded once however many ask.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use parking_lot::Mutex;
 
-/// A chunk of a stream: the stream's number in its pool, and the chunk's in the stream.
+/// A chunk of a stream: the stream's number in this process, and the chunk's in the stream.
 pub(super) type Key = (u32, u32);
 
-#[derive(Clone)]
-struct Bytes;
-
-impl Weighter<Key, Arc<Vec<u8>>> for Bytes {
-    fn weight(&self, _key: &Key, chunk: &Arc<Vec<u8>>) -> u64 {
-        chunk.len().max(1) as u64
-    }
+/// The chunks used last. The kernel's page cache is the real cache; this bridges requests.
+///
+/// Strictly the ones used last, because the common reader goes forward: a cache that is wary of what it has seen only
+/// once throws away what was decoded ahead before it is read.
+pub(super) struct BlockCache {
+    capacity: usize,
+    chunks: Mutex<Chunks>,
 }
 
-/// The chunks in memory.
-pub(super) struct BlockCache(Cache<Key, Arc<Vec<u8>>, Bytes>);
+#[derive(Default)]
+struct Chunks {
+    held: HashMap<Key, Held>,
+    bytes: usize,
+    clock: u64,
+}
+
+struct Held {
+    place: Arc<Mutex<Option<Arc<Vec<u8>>>>>,
+    /// Bytes in it; none while it is decoded.
+    bytes: usize,
+    used: u64,
+}
 
 impl BlockCache {
-    /// Makes a cache of at most `capacity` bytes. The kernel's page cache is the real cache; this bridges requests.
+    /// Makes a cache of at most `capacity` bytes.
     pub(super) fn new(capacity: u64) -> Self {
-        let items = usize::try_from(capacity / super::CHUNK).expect("a small number").max(1);
-        Self(Cache::with_weighter(items, capacity, Bytes))
+        Self { capacity: usize::try_from(capacity).unwrap_or(usize::MAX), chunks: Mutex::default() }
     }
 
     /// Returns a chunk, decoding it with `decode` where nobody has; who asks meanwhile waits for that.
@@ -33,11 +43,104 @@ impl BlockCache {
         key: Key,
         decode: impl FnOnce() -> Result<Arc<Vec<u8>>, E>,
     ) -> Result<Arc<Vec<u8>>, E> {
-        self.0.get_or_insert_with(&key, decode)
+        let place = self.chunks.lock().touch(key).place.clone();
+        let mut chunk = place.lock();
+        if let Some(chunk) = &*chunk {
+            return Ok(chunk.clone());
+        }
+        let decoded = decode();
+        let mut chunks = self.chunks.lock();
+        match decoded {
+            Ok(decoded) => {
+                *chunk = Some(decoded.clone());
+                let held = chunks.touch(key);
+                // It may have been pushed out meanwhile; then this is a new place, and the old one's last user has it.
+                held.place = place.clone();
+                let before = std::mem::replace(&mut held.bytes, decoded.len());
+                chunks.bytes = chunks.bytes - before + decoded.len();
+                chunks.make_room(self.capacity);
+                Ok(decoded)
+            }
+            Err(e) => {
+                // A failure is not remembered: who waited for it tries again.
+                if chunks.held.get(&key).is_some_and(|held| held.bytes == 0) {
+                    chunks.held.remove(&key);
+                }
+                Err(e)
+            }
+        }
     }
 
     /// Says whether a chunk is in memory.
     pub(super) fn has(&self, key: Key) -> bool {
-        self.0.peek(&key).is_some()
+        self.chunks.lock().held.get(&key).is_some_and(|held| held.bytes > 0)
+    }
+}
+
+impl Chunks {
+    fn touch(&mut self, key: Key) -> &mut Held {
+        self.clock += 1;
+        let held = self.held.entry(key).or_insert_with(|| Held { place: Arc::default(), bytes: 0, used: 0 });
+        held.used = self.clock;
+        held
+    }
+
+    /// Lets go of what was used longest ago. There are some hundred chunks at most, so looking at each is nothing.
+    fn make_room(&mut self, capacity: usize) {
+        while self.bytes > capacity {
+            let filled = self.held.iter().filter(|(_, held)| held.bytes > 0);
+            let Some(oldest) = filled.min_by_key(|(_, held)| held.used).map(|(key, _)| *key) else { break };
+            if let Some(gone) = self.held.remove(&oldest) {
+                self.bytes -= gone.bytes;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use super::*;
+
+    fn chunk(byte: u8) -> Arc<Vec<u8>> {
+        Arc::new(vec![byte; 10])
+    }
+
+    #[test]
+    fn the_ones_used_last_stay() {
+        let cache = BlockCache::new(30);
+        let put = |n: u32| cache.get((0, n), || Ok::<_, ()>(chunk(n as u8))).unwrap();
+        (0..3).for_each(|n| drop(put(n)));
+        put(0);
+        put(3);
+        assert_eq!([0, 1, 2, 3].map(|n| cache.has((0, n))), [true, false, true, true]);
+        assert_eq!(cache.chunks.lock().bytes, 30);
+    }
+
+    #[test]
+    fn many_ask_one_decodes() {
+        let (cache, decoded) = (BlockCache::new(1000), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let got = cache.get((1, 1), || {
+                        decoded.fetch_add(1, SeqCst);
+                        std::thread::sleep(std::time::Duration::from_millis(20));
+                        Ok::<_, ()>(chunk(7))
+                    });
+                    assert_eq!(got, Ok(chunk(7)));
+                });
+            }
+        });
+        assert_eq!(decoded.load(SeqCst), 1);
+    }
+
+    #[test]
+    fn a_failure_is_not_remembered() {
+        let cache = BlockCache::new(1000);
+        assert_eq!(cache.get((0, 0), || Err("no")), Err("no"));
+        assert!(!cache.has((0, 0)) && cache.chunks.lock().held.is_empty());
+        assert!(cache.get((0, 0), || Ok::<_, ()>(chunk(1))).is_ok());
     }
 }

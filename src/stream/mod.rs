@@ -15,6 +15,7 @@ mod spill;
 mod tests;
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -123,6 +124,10 @@ pub struct Stream<I> {
     parked: Mutex<Vec<Cursor>>,
     /// The chunk read last, to tell who reads on.
     last: AtomicU64,
+    /// Up to which chunk a thread was asked to decode ahead.
+    wished: Mutex<u64>,
+    /// Held while decoding ahead.
+    fetching: Mutex<()>,
 }
 
 impl<I: Input> Stream<I> {
@@ -136,6 +141,8 @@ impl<I: Input> Stream<I> {
             spill: Mutex::new(spill.map(Arc::new)),
             parked: Mutex::new(Vec::new()),
             last: AtomicU64::new(0),
+            wished: Mutex::new(0),
+            fetching: Mutex::new(()),
         }
     }
 
@@ -174,13 +181,22 @@ impl<I: Input> Stream<I> {
         self.read(offset, buf)?;
         let end = offset + buf.len() as u64;
         if self.reads_on(offset) {
-            let last = self.index.stream_len.div_ceil(CHUNK);
-            let next = end / CHUNK + 1;
-            for chunk in (next..next + AHEAD).filter(|n| *n < last && !self.pool.blocks.has(self.key(*n))) {
-                self.pool.prefetcher.wish(self.clone(), chunk);
-            }
+            self.look_ahead(end / CHUNK + 1);
         }
         Ok(())
+    }
+
+    /// Has the chunks from `next` on decoded beside: half as many at once as we like to be ahead, in one piece, for two
+    /// threads in one stretch of a stream would decode the same bytes.
+    fn look_ahead(self: &Arc<Self>, next: u64) {
+        let goal = (next + AHEAD).min(self.index.stream_len.div_ceil(CHUNK));
+        let mut wished = self.wished.lock();
+        let from = if (next..=goal).contains(&*wished) { *wished } else { next };
+        if goal.saturating_sub(from) >= AHEAD / 2 || (goal > from && goal < next + AHEAD) {
+            *wished = goal;
+            drop(wished);
+            self.pool.prefetcher.wish(self.clone(), from..goal);
+        }
     }
 
     /// Says whether all of `len` bytes from `offset` on are in memory.
@@ -270,8 +286,11 @@ impl<I: Input> Stream<I> {
 }
 
 impl<I: Input> Fetch for Stream<I> {
-    fn fetch(&self, chunk: u64) {
-        // Who asks for the chunk itself meets the same failure and tells it.
-        let _ = self.chunk(chunk);
+    fn fetch(&self, chunks: Range<u64>) {
+        let _alone = self.fetching.lock();
+        for chunk in chunks {
+            // Who asks for the chunk itself meets the same failure and tells it.
+            let _ = self.chunk(chunk);
+        }
     }
 }

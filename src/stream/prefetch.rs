@@ -1,5 +1,6 @@
 //! Decoding ahead of somebody who reads on.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -7,29 +8,29 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use parking_lot::Mutex;
 
 /// Chunks decoded ahead of a reader.
-pub(super) const AHEAD: u64 = 6;
+pub(super) const AHEAD: u64 = 8;
 
 /// Wishes waiting; more are dropped, for a wish is only a wish.
 const MAX_WAITING: usize = 32;
 
 /// Most threads that decode ahead.
-const MAX_THREADS: usize = 2;
+const MAX_THREADS: usize = 4;
 
 /// Something whose chunks can be decoded before they are asked for.
 pub(super) trait Fetch: Send + Sync {
-    /// Decodes a chunk into memory, if it can.
-    fn fetch(&self, chunk: u64);
+    /// Decodes chunks into memory, if it can.
+    fn fetch(&self, chunks: Range<u64>);
 }
 
-type Wish = (Arc<dyn Fetch>, u64);
+type Wish = (Arc<dyn Fetch>, Range<u64>);
 
 /// Threads that decode chunks before they are asked for. They start with the first wish.
 #[derive(Default)]
 pub(super) struct Prefetcher(OnceLock<SyncSender<Wish>>);
 
 impl Prefetcher {
-    /// Wishes for a chunk.
-    pub(super) fn wish(&self, stream: Arc<dyn Fetch>, chunk: u64) {
+    /// Wishes for some chunks.
+    pub(super) fn wish(&self, stream: Arc<dyn Fetch>, chunks: Range<u64>) {
         let wishes = self.0.get_or_init(|| {
             let (wishes, waiting) = sync_channel(MAX_WAITING);
             let waiting = Arc::new(Mutex::new(waiting));
@@ -41,14 +42,14 @@ impl Prefetcher {
             }
             wishes
         });
-        let _ = wishes.try_send((stream, chunk));
+        let _ = wishes.try_send((stream, chunks));
     }
 }
 
 fn fulfil(waiting: &Mutex<Receiver<Wish>>) {
     loop {
         let wish = waiting.lock().recv();
-        let Ok((stream, chunk)) = wish else { return };
-        stream.fetch(chunk);
+        let Ok((stream, chunks)) = wish else { return };
+        stream.fetch(chunks);
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn freeze(builder: Builder) -> FileTree {
     nodes.retain(|row| row.tag != Tag::Free);
 
     let mut names = Vec::with_capacity(entries.iter().filter(|entry| entry.node != NONE).count());
+    let mut order: Vec<u32> = Vec::with_capacity(names.capacity());
     let mut bytes = vec![0];
     let mut extents = Vec::new();
     let mut children = Vec::new();
@@ -54,6 +55,9 @@ pub(super) fn freeze(builder: Builder) -> FileTree {
                     bytes.extend_from_slice(name);
                     names.push(Name { name: at, node: number(entry.node) });
                 }
+                let own = &names[row.a as usize..];
+                order.extend(0..own.len() as u32);
+                order[row.a as usize..].sort_unstable_by_key(|nth| own[*nth as usize].node);
             }
             Tag::Symlink => {
                 let target = &old_bytes[row.a as usize..][..row.b as usize];
@@ -86,5 +90,5 @@ pub(super) fn freeze(builder: Builder) -> FileTree {
     nodes.shrink_to_fit();
     bytes.shrink_to_fit();
     extents.shrink_to_fit();
-    FileTree { nodes, names, bytes, extents }
+    FileTree { nodes, names, order, bytes, extents }
 }

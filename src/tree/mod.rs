@@ -80,10 +80,12 @@ impl NodeId {
 /// An immutable tree of files.
 ///
 /// Node 0 is the root. Children are sorted by the bytes of their names. Directories form a tree; everything else
-/// may have several names. A node costs 56 bytes, an entry 9 and its name.
+/// may have several names. A node costs 56 bytes, an entry 13 and its name.
 pub struct FileTree {
     nodes: Vec<node::Row>,
     names: Vec<node::Name>,
+    /// For each directory's names, in their place: which comes first by node, which is how the layers have them.
+    order: Vec<u32>,
     bytes: Vec<u8>,
     extents: Vec<Extent>,
 }
@@ -108,6 +110,7 @@ impl FileTree {
     pub fn memory(&self) -> usize {
         self.nodes.capacity() * size_of::<node::Row>()
             + self.names.capacity() * size_of::<node::Name>()
+            + self.order.capacity() * size_of::<u32>()
             + self.bytes.capacity()
             + self.extents.capacity() * size_of::<Extent>()
     }
@@ -134,11 +137,14 @@ impl FileTree {
     /// Returns a directory's children; none where `dir` is not a directory.
     pub fn children(&self, dir: NodeId) -> Children<'_> {
         let row = &self.nodes[dir.0 as usize];
-        let names = match row.tag {
-            node::Tag::Directory => &self.names[row.a as usize..][..row.b as usize],
-            _ => &[],
+        let (names, order): (&[_], &[_]) = match row.tag {
+            node::Tag::Directory => {
+                let range = row.a as usize..row.a as usize + row.b as usize;
+                (&self.names[range.clone()], &self.order[range])
+            }
+            _ => (&[], &[]),
         };
-        Children { tree: self, names }
+        Children { tree: self, names, order }
     }
 
     /// Returns the directory that holds the directory `dir`, the root for the root; `None` where `dir` is not a

@@ -198,6 +198,7 @@ pub(super) fn name_at(bytes: &[u8], at: u32) -> &[u8] {
 pub struct Children<'a> {
     pub(super) tree: &'a FileTree,
     pub(super) names: &'a [Name],
+    pub(super) order: &'a [u32],
 }
 
 impl<'a> Children<'a> {
@@ -214,6 +215,12 @@ impl<'a> Children<'a> {
     /// Returns the child at `index`, at once wherever it stands.
     pub fn nth(&self, index: usize) -> Option<(&'a [u8], NodeId)> {
         self.names.get(index).map(|entry| self.pair(entry))
+    }
+
+    /// Returns the child that comes at `index` in the order of the layers: who reads files in this order reads each
+    /// layer from front to back.
+    pub fn nth_as_packed(&self, index: usize) -> Option<(&'a [u8], NodeId)> {
+        self.nth(*self.order.get(index)? as usize)
     }
 
     /// Walks over the children.

@@ -326,7 +326,7 @@ impl State {
             Tree::Files(files) => {
                 let children = files.children(node)?;
                 for n in from..children.len() {
-                    let Some((name, id)) = children.nth(n) else { break };
+                    let Some((name, id)) = children.nth_as_packed(n) else { break };
                     let attr = files.attr(slot, id.index(), &self.options)?;
                     if !take(&Child { name, attr, next: n as u64 + 1 }) {
                         break;
