@@ -206,6 +206,11 @@ impl BlobStore {
         self.source.oci_layout()
     }
 
+    /// Returns what is odd about the source as a whole.
+    pub fn source_problems(&self) -> Vec<crate::problems::Problem> {
+        self.source.problems()
+    }
+
     /// Returns when the source was last written.
     pub fn modified(&self) -> std::time::SystemTime {
         self.source.modified()

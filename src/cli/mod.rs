@@ -25,7 +25,8 @@ const USAGE: u8 = 2;
 #[derive(Parser, Debug)]
 #[command(name = "ocifs", version, about, after_help = AFTER_HELP)]
 struct Args {
-    /// The image: an OCI layout directory, `DIR` or `oci:DIR[:NAME]`
+    /// The image: a layout directory or an archive, by its path, or as `oci:DIR[:NAME]`, `oci-archive:FILE[:NAME]` or
+    /// `docker-archive:FILE[:NAME|:@NUMBER]`
     source: String,
 
     /// The directory to mount on

@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::fuse::{Access, MountOptions, mount};
 use crate::image::Catalog;
 use crate::layer::LayerStore;
-use crate::oci::{Digest, Platform};
+use crate::oci::{Digest, Index, Platform};
 use crate::problems::Problems;
 use crate::view::{Symlinks, View, ViewOptions};
 
@@ -74,7 +74,8 @@ impl Options {
 /// Mounts, and serves until the end: in the background unless told otherwise. A rehearsal stops before mounting.
 pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
     logging::start(options.log_file.as_deref(), options.verbose)?;
-    let source = crate::source::open(&options.source.path)?;
+    let cache = options.cache_dir.clone().map(|dir| Arc::new(Cache::new(dir)));
+    let source = crate::source::open(&options.source.path, options.source.kind, cache.as_ref())?;
     let mut catalog = Catalog::read(Arc::new(BlobStore::new(source)), Arc::new(Problems::default()))
         .with_context(|| options.source.path.display().to_string())?;
     let image = options.image.as_deref().map(|wanted| choose(&mut catalog, wanted)).transpose()?;
@@ -91,10 +92,7 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
     if rehearsal {
         return Ok(());
     }
-    let layers = LayerStore::new(
-        catalog.store().clone(),
-        options.cache_dir.clone().map(|dir| Arc::new(Cache::new(dir))),
-    );
+    let layers = LayerStore::new(catalog.store().clone(), cache);
     let view = View::new(
         catalog,
         layers,
@@ -133,10 +131,27 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
     }
 }
 
-/// Finds the image that `wanted` means: a name first, then a digest anywhere below index.json.
+/// Spells a name as docker writes it into its archives: with a tag, and without what goes without saying.
+fn docker_name(name: &str) -> String {
+    let short = name.strip_prefix("docker.io/").map(|name| name.strip_prefix("library/").unwrap_or(name));
+    let name = short.unwrap_or(name);
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
+}
+
+/// Finds the image that `wanted` means: a name first, then a digest anywhere below index.json, then a number in it.
 fn choose(catalog: &mut Catalog, wanted: &str) -> anyhow::Result<usize> {
-    if let Some(n) = catalog.find(wanted) {
+    if let Some(n) = catalog.find(wanted).or_else(|| catalog.find(&docker_name(wanted))) {
         return Ok(n);
+    }
+    if let Some(number) = source::number(wanted) {
+        let entries = Index::parse(&catalog.store().index()?)?.entries;
+        let count = entries.len();
+        let entry = entries.into_iter().nth(number).with_context(|| {
+            format!("image {wanted}: there are {count} entries in index.json, counted from @0")
+        })?;
+        let digest = entry.descriptor?.digest;
+        return catalog.pin(&digest).with_context(|| format!("image {wanted}: {digest} is not to be found"));
     }
     if let Ok(digest) = Digest::parse(wanted) {
         return catalog

@@ -2,40 +2,56 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
+
+use crate::source::Kind;
+
 /// A source as given on the command line.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Location {
     /// Where it is.
     pub(super) path: PathBuf,
+    /// What it was said to be.
+    pub(super) kind: Kind,
     /// The image's name in it, where one was given.
     pub(super) image: Option<String>,
 }
 
-/// Reads `DIR` or `oci:DIR[:NAME]`.
+/// Reads `PATH`, `oci:DIR[:NAME]`, `oci-archive:FILE[:NAME]` or `docker-archive:FILE[:NAME|:@NUMBER]`.
 ///
 /// As skopeo does, the name begins at the first colon; unlike there, a path with colons in it is taken as it is when
 /// it exists.
 pub(super) fn parse(text: &str) -> anyhow::Result<Location> {
     let exists = |path: &str| Path::new(path).symlink_metadata().is_ok();
-    let Some(rest) = text.strip_prefix("oci:").filter(|_| !exists(text)) else {
-        if let Some((transport, _)) = text.split_once(':')
-            && ["oci-archive", "docker-archive", "docker", "docker-daemon", "containers-storage", "dir"]
-                .contains(&transport)
-            && !exists(text)
-        {
-            anyhow::bail!(
-                "{text}: `{transport}:` is no source of this version, which mounts OCI layout directories"
+    let bare = || Location { path: text.into(), kind: Kind::Any, image: None };
+    let Some((transport, rest)) = text.split_once(':').filter(|_| !exists(text)) else { return Ok(bare()) };
+    let kind = match transport {
+        "oci" => Kind::LayoutDir,
+        "oci-archive" => Kind::LayoutTar,
+        "docker-archive" => Kind::DockerArchive(None),
+        "docker" | "docker-daemon" | "containers-storage" | "dir" => {
+            bail!(
+                "{text}: `{transport}:` is no source of this version, which mounts `oci:` directories, \
+                 `oci-archive:` and `docker-archive:` files"
             );
         }
-        return Ok(Location { path: text.into(), image: None });
+        _ => return Ok(bare()),
     };
-    if exists(rest) {
-        return Ok(Location { path: rest.into(), image: None });
+    let (path, image) = match rest.split_once(':') {
+        Some((path, image)) if !exists(rest) => (path, Some(image)),
+        _ => (rest, None),
+    };
+    let path = path.into();
+    // An image of manifest.json may have many names in the layout that is made of it, or none: it is chosen there.
+    if let (Kind::DockerArchive(_), Some(number)) = (kind, image.and_then(number)) {
+        return Ok(Location { path, kind: Kind::DockerArchive(Some(number)), image: None });
     }
-    Ok(match rest.split_once(':') {
-        Some((path, name)) => Location { path: path.into(), image: Some(name.to_owned()) },
-        None => Location { path: rest.into(), image: None },
-    })
+    Ok(Location { path, kind, image: image.map(str::to_owned) })
+}
+
+/// Reads `@NUMBER`, which counts images in the order of the source, from 0.
+pub(super) fn number(image: &str) -> Option<usize> {
+    image.strip_prefix('@').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()
 }
 
 #[cfg(test)]
@@ -44,17 +60,29 @@ mod tests {
 
     #[test]
     fn locations() {
-        for (text, path, image) in [
-            ("/a/b", "/a/b", None),
-            ("a:b", "a:b", None),
-            ("oci:/a", "/a", None),
-            ("oci:/a:v1", "/a", Some("v1")),
-            ("oci:/a:foo/bar:1.2", "/a", Some("foo/bar:1.2")),
-            ("oci:a:", "a", Some("")),
+        let docker = Kind::DockerArchive;
+        for (text, path, kind, image) in [
+            ("/a/b", "/a/b", Kind::Any, None),
+            ("a:b", "a:b", Kind::Any, None),
+            ("oci:/a", "/a", Kind::LayoutDir, None),
+            ("oci:/a:v1", "/a", Kind::LayoutDir, Some("v1")),
+            ("oci:/a:foo/bar:1.2", "/a", Kind::LayoutDir, Some("foo/bar:1.2")),
+            ("oci:a:", "a", Kind::LayoutDir, Some("")),
+            ("oci:a:@1", "a", Kind::LayoutDir, Some("@1")),
+            ("oci-archive:/a.tar", "/a.tar", Kind::LayoutTar, None),
+            ("oci-archive:/a.tar:v1", "/a.tar", Kind::LayoutTar, Some("v1")),
+            ("docker-archive:/a.tar", "/a.tar", docker(None), None),
+            ("docker-archive:/a.tar:x/y:1", "/a.tar", docker(None), Some("x/y:1")),
+            ("docker-archive:/a.tar:@2", "/a.tar", docker(Some(2)), None),
+            ("docker-archive:/a.tar:@", "/a.tar", docker(None), Some("@")),
+            ("docker-archive:/a.tar:@+1", "/a.tar", docker(None), Some("@+1")),
         ] {
             let got = parse(text).unwrap();
-            assert_eq!((got.path.to_str().unwrap(), got.image.as_deref()), (path, image), "{text}");
+            let expected = Location { path: path.into(), kind, image: image.map(str::to_owned) };
+            assert_eq!(got, expected, "{text}");
         }
-        assert!(parse("docker://host/name").is_err());
+        for text in ["docker://host/name", "docker-daemon:x:1", "dir:/a"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
     }
 }

@@ -70,6 +70,7 @@ pub struct Catalog {
 impl Catalog {
     /// Reads index.json, and nothing else.
     pub fn read(store: Arc<BlobStore>, problems: Arc<Problems>) -> Result<Self, CatalogError> {
+        store.source_problems().iter().for_each(|problem| problems.add(problem));
         let index = Index::parse(&store.index()?)?;
         let mut entries = Vec::with_capacity(index.entries.len());
         for (n, entry) in index.entries.into_iter().enumerate() {

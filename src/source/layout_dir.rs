@@ -12,12 +12,9 @@ use nix::dir::Dir;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 
-use super::{MAX_INDEX, Source, SourceError};
+use super::{MAX_INDEX, MAX_OCI_LAYOUT, Source, SourceError};
 use crate::oci::Digest;
 use crate::read_at::ReadAt;
-
-/// Largest `oci-layout` file we read; it holds one short member.
-const MAX_OCI_LAYOUT: u64 = 1 << 20;
 
 /// A layout directory, held open: it stays the same one when it is renamed, and when something is mounted over it.
 pub struct LayoutDir {

@@ -1,21 +1,40 @@
 //! Where bytes come from.
 //!
-//! No hashing, no trust, no caching of meaning: answers are claims, and nothing from here reaches a reader except
-//! through [`crate::blob`].
+//! No trust, no caching of meaning: answers are claims, and nothing from here reaches a reader except through
+//! [`crate::blob`].
 
+mod archive;
+mod docker_archive;
+mod facts;
+mod held;
 mod layout_dir;
+mod layout_tar;
+mod members;
+mod saved;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::cache::Cache;
 use crate::oci::Digest;
+use crate::problems::Problem;
 use crate::read_at::ReadAt;
 
+use archive::Archive;
+
+pub use docker_archive::DockerArchive;
 pub use layout_dir::LayoutDir;
+pub use layout_tar::LayoutTar;
 
 /// Largest index.json we read. It has an entry for each image, and 10,000 of them are 3 MB.
 pub const MAX_INDEX: u64 = 64 << 20;
+
+/// Largest `oci-layout` file we read; it holds one short member.
+const MAX_OCI_LAYOUT: u64 = 1 << 20;
 
 /// A holder of an OCI layout's bytes. Answers are claims.
 pub trait Source: Send + Sync {
@@ -33,6 +52,11 @@ pub trait Source: Send + Sync {
 
     /// Returns when the source was last written, as the time of everything that has none of its own.
     fn modified(&self) -> SystemTime;
+
+    /// Returns what is odd about the source as a whole.
+    fn problems(&self) -> Vec<Problem> {
+        Vec::new()
+    }
 }
 
 /// Why a source did not answer.
@@ -68,20 +92,109 @@ pub enum SourceError {
     Io(#[from] io::Error),
 }
 
-/// Opens the source at `path`, telling its kind by its content.
-pub fn open(path: &Path) -> Result<Box<dyn Source>, SourceError> {
-    match std::fs::metadata(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(SourceError::NoSuchSource(path.to_owned())),
-        Err(e) => Err(e.into()),
-        Ok(meta) if meta.is_dir() => Ok(Box::new(LayoutDir::open(path)?)),
-        Ok(meta) if meta.is_file() => Err(SourceError::NotALayout {
-            path: path.to_owned(),
-            what: "is a file; this version mounts layout directories (unpack it with `tar -xf` first)"
-                .to_owned(),
-        }),
-        Ok(_) => Err(SourceError::NotALayout {
-            path: path.to_owned(),
-            what: "is neither a directory nor a regular file".to_owned(),
-        }),
+/// What kind of source the user said it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Kind {
+    /// Nothing was said: its content tells.
+    #[default]
+    Any,
+    /// A layout directory.
+    LayoutDir,
+    /// A tar of a layout.
+    LayoutTar,
+    /// A docker-archive; of its images all, or the one of this number.
+    DockerArchive(Option<usize>),
+}
+
+/// Opens the source at `path`. What takes a pass over an archive to know is kept in `cache`.
+pub fn open(path: &Path, kind: Kind, cache: Option<&Arc<Cache>>) -> Result<Box<dyn Source>, SourceError> {
+    let refuse = |what: &str| SourceError::NotALayout { path: path.to_owned(), what: what.to_owned() };
+    let meta = match std::fs::metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(SourceError::NoSuchSource(path.to_owned()));
+        }
+        Err(e) => return Err(refuse(&e.to_string())),
+        Ok(meta) => meta,
+    };
+    let opened: Result<Box<dyn Source>, _> = match (kind, meta.is_dir()) {
+        (Kind::Any | Kind::LayoutDir, true) => LayoutDir::open(path).map(|dir| Box::new(dir) as _),
+        (Kind::LayoutTar | Kind::DockerArchive(_), true) => {
+            Err(refuse("is a directory, not an archive; leave the transport away, or say `oci:`"))
+        }
+        (_, false) if !meta.is_file() => Err(refuse("is neither a directory nor a regular file")),
+        (Kind::LayoutDir, false) => Err(refuse("is a file, not a layout directory; say `oci-archive:`")),
+        (_, false) => match open_archive(path, kind, cache, true) {
+            // What was remembered of the archive may not be true of it any more.
+            Err((SourceError::Io(_), true)) => open_archive(path, kind, cache, false),
+            other => other,
+        }
+        .map_err(|(e, _)| e),
+    };
+    opened.map_err(|e| match e {
+        SourceError::NotALayout { .. } | SourceError::NoSuchSource(_) => e,
+        other => refuse(&other.to_string()),
+    })
+}
+
+/// Opens an archive. A failure says whether something remembered was believed.
+fn open_archive(
+    path: &Path,
+    kind: Kind,
+    cache: Option<&Arc<Cache>>,
+    trusting: bool,
+) -> Result<Box<dyn Source>, (SourceError, bool)> {
+    let archive = Archive::open(path, cache, trusting).map_err(|e| (e, false))?;
+    let remembered = archive.is_remembered();
+    told_apart(archive, kind).map_err(|e| (e, remembered))
+}
+
+/// Takes an archive for what it is.
+///
+/// Docker since version 25 and BuildKit write both kinds in one: then the layout counts, unless it leads nowhere.
+fn told_apart(archive: Archive, kind: Kind) -> Result<Box<dyn Source>, SourceError> {
+    let (index, manifest) = (archive.members().has(b"index.json"), archive.members().has(b"manifest.json"));
+    let docker = |archive, only| Ok(Box::new(DockerArchive::new(archive, only)?) as _);
+    let layout = |archive| Ok(Box::new(LayoutTar::new(archive)?) as _);
+    match kind {
+        Kind::DockerArchive(only) if manifest => docker(archive, only),
+        Kind::DockerArchive(_) if index => Err(archive
+            .refuse("is no docker-archive: it has an index.json and no manifest.json; say `oci-archive:`")),
+        Kind::LayoutTar if index => layout(archive),
+        Kind::LayoutTar if manifest => Err(archive.refuse(
+            "is no tar of a layout: it has a manifest.json and no index.json; say `docker-archive:`",
+        )),
+        _ if index && manifest => match layout_tar::is_usable(&archive, docker_archive::has_layers(&archive))
+        {
+            true => layout(archive),
+            // Where manifest.json is of no use either, the layout says better what is wrong.
+            false if docker_archive::is_usable(&archive) => docker(archive, None),
+            false => layout(archive),
+        },
+        _ if index => layout(archive),
+        _ if manifest => docker(archive, None),
+        _ => Err(unknown(&archive)),
     }
+}
+
+/// Says what an archive is that is neither.
+fn unknown(archive: &Archive) -> SourceError {
+    let members = archive.members();
+    let has = |ends: &str| members.names(b"").any(|name| name.ends_with(ends.as_bytes()));
+    if members.has(b"repositories") || (has("/json") && has("/layer.tar")) {
+        return archive.refuse(
+            "is an archive as docker wrote it before version 1.10, without a manifest.json; \
+             `docker load` it and `docker save` it anew",
+        );
+    }
+    if members.is_empty() {
+        return archive.refuse("is an empty archive");
+    }
+    if has("/index.json") {
+        return archive.refuse(
+            "has an index.json, but not at its top; pack the layout anew with `tar -C LAYOUT -cf FILE .`",
+        );
+    }
+    archive.refuse(
+        "is an archive of something else: it has neither an index.json nor a manifest.json at its top",
+    )
 }

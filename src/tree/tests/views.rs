@@ -120,5 +120,5 @@ fn a_node_number_is_checked() {
 fn trees_stay_small() {
     let words: String = (0..2000).map(|i| format!("d{}/f{i:07}=x ", i % 50)).collect();
     let (tree, _) = build_rootfs([layer(&words)]);
-    assert!(tree.memory() < 2050 * (56 + 9 + 8) + 200, "{} bytes", tree.memory());
+    assert!(tree.memory() < 2050 * (56 + 13 + 8) + 200, "{} bytes", tree.memory());
 }

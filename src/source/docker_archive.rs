@@ -1,0 +1,315 @@
+//! A docker-archive (`docker save`), shown as the OCI layout it could have been.
+//!
+//! `oci-layout`, index.json and the manifests are made up, the same ones from the same archive each time; configurations
+//! and layers are the archive's own bytes. Digests are taken here only where a manifest has to name one that nobody
+//! states. They are claims like any other: what is read later is checked against them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use super::archive::Archive;
+use super::members::Piece;
+use super::saved::{self, Saved};
+use super::{Source, SourceError};
+use crate::codec::Compression;
+use crate::oci::{Algorithm, Digest, ImageConfig};
+use crate::problems::Problem;
+use crate::read_at::ReadAt;
+
+/// Largest manifest.json we read. An image takes some kilobytes in it.
+const MAX_MANIFEST_JSON: u64 = 16 << 20;
+
+/// Largest configuration we read: what documents may have altogether.
+const MAX_CONFIG: u64 = 4 << 20;
+
+/// Most layers of all images together: 500 images of as many layers as builders make.
+const MAX_LAYERS: usize = 1 << 16;
+
+/// Most images that are made up. `docker save` of some hundred is a lot.
+const MAX_IMAGES: usize = 10_000;
+
+const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+/// A docker-archive as an OCI layout.
+pub struct DockerArchive {
+    archive: Archive,
+    index: Vec<u8>,
+    blobs: BTreeMap<Digest, Blob>,
+    problems: Vec<Problem>,
+}
+
+/// Where a blob's bytes are.
+#[derive(Clone)]
+enum Blob {
+    Made(Arc<[u8]>),
+    Member(Piece),
+}
+
+/// An image with its parts found.
+struct Found<'a> {
+    saved: &'a Saved,
+    config: Vec<u8>,
+    config_piece: Piece,
+    stated: ImageConfig,
+    layers: Vec<FoundLayer>,
+}
+
+/// A layer: its bytes where the archive has them, and the digest of its contents where the configuration states one.
+struct FoundLayer {
+    piece: Option<Piece>,
+    diff_id: Option<Digest>,
+}
+
+impl DockerArchive {
+    /// Takes the images of the manifest.json in `archive`: all of them, or the one of this number.
+    pub(super) fn new(archive: Archive, only: Option<usize>) -> Result<Self, SourceError> {
+        let json = archive.document(b"manifest.json", MAX_MANIFEST_JSON).map_err(|e| match e {
+            SourceError::Io(_) | SourceError::NotALayout { .. } => e,
+            other => archive.refuse(format!("its manifest.json {other}")),
+        })?;
+        let saved = saved::parse(&json).map_err(|what| archive.refuse(what))?;
+        if saved.is_empty() {
+            return Err(archive.refuse("its manifest.json names no image"));
+        }
+        if let Some(n) = only.filter(|n| *n >= saved.len()) {
+            let has = saved.len();
+            return Err(archive.refuse(format!("there is no image @{n}: it has {has}, counted from @0")));
+        }
+        let layers = saved.iter().flatten().map(|saved| saved.layers.len()).sum::<usize>();
+        if saved.len() > MAX_IMAGES || layers > MAX_LAYERS {
+            return Err(archive.refuse(format!(
+                "its manifest.json names {} images with {layers} layers, and ocifs takes at most {MAX_IMAGES} with \
+                 {MAX_LAYERS}",
+                saved.len()
+            )));
+        }
+        let mut problems = archive.problems().to_vec();
+        let mut images = Vec::new();
+        for (n, saved) in saved.iter().enumerate().filter(|(n, _)| only.is_none_or(|only| only == *n)) {
+            let mut problem = |what: String| {
+                problems.push(Problem::new("manifest.json", format!("image {n}: {what}")));
+            };
+            match saved
+                .as_ref()
+                .map_err(Clone::clone)
+                .and_then(|saved| Found::new(&archive, saved, &mut problem))
+            {
+                Ok(found) => images.push(found),
+                Err(what) => problem(format!("{what}; left out")),
+            }
+        }
+        if images.is_empty() {
+            let first = problems.iter().find(|p| p.path == "manifest.json");
+            let why = first.map_or_else(String::new, |p| format!(": {}", p.what));
+            return Err(archive.refuse(format!("its manifest.json has no usable image{why}")));
+        }
+        let layers = describe_layers(&archive, &images)?;
+        let (index, blobs) = make_up(&images, &layers);
+        Ok(Self { archive, index, blobs, problems })
+    }
+}
+
+/// Says whether the manifest.json of `archive` names an image that is there.
+pub(super) fn is_usable(archive: &Archive) -> bool {
+    images_of(archive).iter().any(|image| archive.members().find(image.config.as_bytes()).is_ok())
+}
+
+/// Says whether it names an image that has layers.
+pub(super) fn has_layers(archive: &Archive) -> bool {
+    images_of(archive).iter().any(|image| !image.layers.is_empty())
+}
+
+fn images_of(archive: &Archive) -> Vec<Saved> {
+    let json = archive.document(b"manifest.json", MAX_MANIFEST_JSON).ok();
+    let images = json.and_then(|json| saved::parse(&json).ok()).unwrap_or_default();
+    images.into_iter().flatten().collect()
+}
+
+impl<'a> Found<'a> {
+    fn new(archive: &Archive, saved: &'a Saved, problem: &mut dyn FnMut(String)) -> Result<Self, String> {
+        let name = &saved.config;
+        let config_piece = archive.members().find(name.as_bytes());
+        let config_piece = config_piece.map_err(|e| format!("its configuration {name:?}: {e}"))?;
+        let config = archive.document(name.as_bytes(), MAX_CONFIG);
+        let config = config.map_err(|e| format!("its configuration {name:?}: {e}"))?;
+        let found = sha256(&config);
+        if stated_digest(name).is_some_and(|hex| hex != found.encoded()) {
+            problem(format!("its configuration {name:?} hashes to {found}"));
+        }
+        // One that cannot be parsed is shown all the same: who looks at the image is told what is wrong with it.
+        let stated = ImageConfig::parse(&config).unwrap_or_default();
+        let matching = stated.diff_ids.len() == saved.layers.len();
+        let mut layers = Vec::with_capacity(saved.layers.len());
+        for (n, layer) in saved.layers.iter().enumerate() {
+            let diff_id = stated.diff_ids.get(n).filter(|_| matching).and_then(|d| d.as_ref().ok());
+            let diff_id = diff_id.filter(|d| d.algorithm() != Algorithm::Unknown).cloned();
+            let piece = match archive.members().find(layer.as_bytes()) {
+                Ok(piece) => Some(piece),
+                Err(e) if diff_id.is_none() => return Err(format!("its layer {n}, {layer:?}: {e}")),
+                Err(e) => {
+                    problem(format!("its layer {n}, {layer:?}: {e}"));
+                    None
+                }
+            };
+            layers.push(FoundLayer { piece, diff_id });
+        }
+        Ok(Self { saved, config, config_piece, stated, layers })
+    }
+}
+
+/// What a layer's descriptor says of a member: how it is compressed, and its digest where no diff_id can stand for it.
+type Described = (Compression, Option<Digest>);
+
+/// Looks at the layers in the order of the archive: a compressed one is gone through forwards only.
+fn describe_layers(
+    archive: &Archive,
+    images: &[Found<'_>],
+) -> Result<HashMap<(u64, u64), Described>, SourceError> {
+    let mut wanted: BTreeMap<(u64, u64), (&Piece, bool)> = BTreeMap::new();
+    for layer in images.iter().flat_map(|image| &image.layers) {
+        if let Some(piece) = &layer.piece {
+            wanted.entry(place(piece)).or_insert((piece, false)).1 |= layer.diff_id.is_none();
+        }
+    }
+    let mut described = HashMap::new();
+    let mut taken = false;
+    for (place, (piece, unstated)) in wanted {
+        let compression = archive.sniff(piece)?;
+        let digest = match compression != Compression::None || unstated {
+            true => Some(archive.digest(piece)?),
+            false => None,
+        };
+        taken |= digest.is_some();
+        described.insert(place, (compression, digest));
+    }
+    if taken {
+        archive.remember();
+    }
+    Ok(described)
+}
+
+fn place(piece: &Piece) -> (u64, u64) {
+    (piece.at(), piece.len())
+}
+
+/// Makes up the index and the manifests.
+fn make_up(
+    images: &[Found<'_>],
+    described: &HashMap<(u64, u64), Described>,
+) -> (Vec<u8>, BTreeMap<Digest, Blob>) {
+    let mut blobs = BTreeMap::new();
+    let mut entries = Vec::new();
+    for image in images {
+        let mut layers = Vec::with_capacity(image.layers.len());
+        for FoundLayer { piece, diff_id } in &image.layers {
+            let (compression, digest) = match piece.as_ref().and_then(|piece| described.get(&place(piece))) {
+                Some((Compression::None, digest)) => {
+                    (Compression::None, diff_id.as_ref().or(digest.as_ref()))
+                }
+                Some((compression, digest)) => (*compression, digest.as_ref()),
+                None => (Compression::None, diff_id.as_ref()),
+            };
+            let digest = digest.expect("a layer that states none was hashed, one that is absent states one");
+            layers.push(descriptor(layer_type(compression), digest, piece.as_ref().map_or(0, Piece::len)));
+            if let Some(piece) = piece {
+                blobs.entry(digest.clone()).or_insert_with(|| Blob::Member(piece.clone()));
+            }
+        }
+        let config_digest = sha256(&image.config);
+        let config = descriptor(CONFIG, &config_digest, image.config.len() as u64);
+        blobs.entry(config_digest).or_insert_with(|| Blob::Member(image.config_piece.clone()));
+        let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});
+        let manifest = manifest.to_string().into_bytes();
+        let digest = sha256(&manifest);
+        let mut entry = descriptor(MANIFEST, &digest, manifest.len() as u64);
+        if let Some(platform) = platform(&image.stated) {
+            entry["platform"] = platform;
+        }
+        blobs.insert(digest, Blob::Made(manifest.into()));
+        if image.saved.tags.is_empty() {
+            entries.push(entry.clone());
+        }
+        for tag in &image.saved.tags {
+            entry["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
+            entries.push(entry.clone());
+        }
+    }
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries});
+    (index.to_string().into_bytes(), blobs)
+}
+
+fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Value {
+    json!({"mediaType": media_type, "digest": digest.as_str(), "size": size})
+}
+
+fn layer_type(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+        Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+        // For the other two there is no media type; readers look at the bytes.
+        Compression::None | Compression::Xz | Compression::Bzip2 => "application/vnd.oci.image.layer.v1.tar",
+    }
+}
+
+fn platform(config: &ImageConfig) -> Option<Value> {
+    let platform = &config.platform;
+    let mut value = json!({"architecture": platform.architecture, "os": platform.os});
+    for (name, text) in [("variant", &platform.variant), ("os.version", &platform.os_version)] {
+        if !text.is_empty() {
+            value[name] = json!(text);
+        }
+    }
+    platform.is_stated().then_some(value)
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    Digest::of(Algorithm::Sha256, bytes).expect("sha256 is known")
+}
+
+/// Returns the digest that a configuration's name states: docker, kaniko and docker 25 each put it in, jib does not.
+fn stated_digest(name: &str) -> Option<&str> {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    let hex = name.strip_prefix("sha256:").unwrap_or(name);
+    let hex = hex.strip_suffix(".json").unwrap_or(hex);
+    (hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then_some(hex)
+}
+
+impl Source for DockerArchive {
+    fn index(&self) -> Result<Vec<u8>, SourceError> {
+        Ok(self.index.clone())
+    }
+
+    fn oci_layout(&self) -> Result<Vec<u8>, SourceError> {
+        Ok(OCI_LAYOUT.to_vec())
+    }
+
+    fn open(&self, digest: &Digest) -> Result<Box<dyn ReadAt>, SourceError> {
+        match self.blobs.get(digest) {
+            Some(Blob::Made(bytes)) => Ok(Box::new(bytes.to_vec())),
+            Some(Blob::Member(piece)) => self.archive.open_piece(piece.clone()),
+            None => Err(SourceError::Absent),
+        }
+    }
+
+    fn blobs(&self) -> Result<Vec<(Digest, u64)>, SourceError> {
+        let size = |blob: &Blob| match blob {
+            Blob::Made(bytes) => <[u8]>::len(bytes) as u64,
+            Blob::Member(piece) => piece.len(),
+        };
+        Ok(self.blobs.iter().map(|(digest, blob)| (digest.clone(), size(blob))).collect())
+    }
+
+    fn modified(&self) -> SystemTime {
+        self.archive.modified()
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        self.problems.clone()
+    }
+}
