@@ -196,6 +196,11 @@ impl BlobStore {
         Ok(held.insert(fresh).clone())
     }
 
+    /// Says whether a blob's bytes are on this machine, so that reading them costs nobody a download.
+    pub fn is_near(&self, digest: &Digest) -> bool {
+        self.source.is_near(digest)
+    }
+
     /// Returns the bytes of index.json, which nothing vouches for: it is the anchor.
     pub fn index(&self) -> Result<Vec<u8>, SourceError> {
         self.source.index()

@@ -47,6 +47,11 @@ pub trait Source: Send + Sync {
     /// Opens what the source holds under `digest`, without blocking.
     fn open(&self, digest: &Digest) -> Result<Box<dyn ReadAt>, SourceError>;
 
+    /// Says whether a blob's bytes are on this machine, so that reading them costs nobody a download.
+    fn is_near(&self, _digest: &Digest) -> bool {
+        true
+    }
+
     /// Lists the blobs the source holds, with their sizes in bytes, in no particular order.
     fn blobs(&self) -> Result<Vec<(Digest, u64)>, SourceError>;
 

@@ -43,15 +43,12 @@ impl Graft {
         matches!(self, Self::Diff(..) | Self::Rootfs(_))
     }
 
-    /// Returns how many bytes of blobs growing takes at most.
-    pub(super) fn blob_bytes(&self) -> u64 {
+    /// Returns the blobs that growing takes a pass over.
+    pub(super) fn layers(&self) -> &[LayerClaim] {
         match self {
-            Self::Diff(_, claim) => claim.descriptor.size,
-            Self::Rootfs(claims) => {
-                let sizes = claims.iter().flatten().map(|claim| claim.descriptor.size);
-                sizes.fold(0, u64::saturating_add)
-            }
-            _ => 0,
+            Self::Diff(_, claim) => std::slice::from_ref(claim),
+            Self::Rootfs(claims) => (**claims).as_deref().unwrap_or_default(),
+            _ => &[],
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
@@ -29,7 +30,10 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// Largest sum of blobs that a stat of `rootfs` or `diffs/N` goes over, in bytes. What the root of such a tree is, only
 /// its layers say; for small ones the answer is true at once, for large ones stat must not wait.
-const MAX_STAT_PASS: u64 = 1 << 20;
+const MAX_STAT_PASS: u64 = 32 << 20;
+
+/// How long such a stat waits at most: a bomb is small as well. The pass goes on.
+const MAX_STAT_WAIT: Duration = Duration::from_secs(1);
 
 /// Everything a mount consists of.
 pub(super) struct State {
@@ -178,9 +182,8 @@ impl State {
         if !slot.graft.is_files() {
             return Ok(self.directory_attr(ino));
         }
-        if eager && slot.grown().is_none() && slot.graft.blob_bytes() <= MAX_STAT_PASS {
-            // The directory is there whether or not it can be listed: listing says what is wrong with it.
-            let _ = self.tree(id).inspect_err(|e| self.report(ino, e));
+        if eager && slot.grown().is_none() && self.grows_quickly(&slot.graft) {
+            self.grow_a_while(id);
         }
         match slot.grown().map(|tree| &**tree) {
             Some(Tree::Files(files)) => files.attr(id, 0, &self.options),
@@ -192,6 +195,28 @@ impl State {
                 settled: false,
                 ..self.directory_attr(ino)
             }),
+        }
+    }
+
+    /// Says whether growing a tree takes a blink: its layers are small, and on this machine.
+    fn grows_quickly(&self, graft: &Graft) -> bool {
+        let layers = graft.layers();
+        let bytes = layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.size));
+        bytes <= MAX_STAT_PASS
+            && layers.iter().all(|layer| self.catalog.store().is_near(&layer.descriptor.digest))
+    }
+
+    /// Grows a tree, and waits a while for it. The directory is there whether or not it can be listed: listing says
+    /// what is wrong with it.
+    fn grow_a_while(&self, id: SlotId) {
+        let Some(state) = self.myself.upgrade() else { return };
+        let (done_in, done) = std::sync::mpsc::channel();
+        let grow = move || {
+            let _ = state.tree(id).inspect_err(|e| state.report(Ino::root_of(id), e));
+            let _ = done_in.send(());
+        };
+        if std::thread::Builder::new().name("stat".to_owned()).spawn(grow).is_ok() {
+            let _ = done.recv_timeout(MAX_STAT_WAIT);
         }
     }
 
