@@ -3,6 +3,7 @@
 mod cache;
 mod daemon;
 mod log;
+mod memory;
 mod mount;
 mod mount_options;
 mod source;

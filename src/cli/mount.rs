@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 
 use super::daemon::{self, Role};
-use super::{Args, cache, log as logging, mount_options, source};
+use super::{Args, cache, log as logging, memory, mount_options, source};
 use crate::blob::BlobStore;
 use crate::cache::Cache;
 use crate::fuse::{Access, MountOptions, mount};
@@ -73,6 +73,7 @@ impl Options {
 
 /// Mounts, and serves until the end: in the background unless told otherwise. A rehearsal stops before mounting.
 pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
+    memory::bound();
     logging::start(options.log_file.as_deref(), options.verbose)?;
     let cache = options.cache_dir.clone().map(|dir| Arc::new(Cache::new(dir)));
     let source = crate::source::open(&options.source.path, options.source.kind, cache.as_ref())?;

@@ -8,6 +8,9 @@ use parking_lot::Mutex;
 /// A chunk of a stream: the stream's number in this process, and the chunk's in the stream.
 pub(super) type Key = (u32, u32);
 
+/// Most buffers kept for the next chunks.
+const MAX_SPARE: usize = 8;
+
 /// The chunks used last. The kernel's page cache is the real cache; this bridges requests.
 ///
 /// Strictly the ones used last, because the common reader goes forward: a cache that is wary of what it has seen only
@@ -22,6 +25,8 @@ struct Chunks {
     held: HashMap<Key, Held>,
     bytes: usize,
     clock: u64,
+    /// Buffers of chunks that were pushed out, to be filled again.
+    spare: Vec<Vec<u8>>,
 }
 
 struct Held {
@@ -71,6 +76,13 @@ impl BlockCache {
         }
     }
 
+    /// Returns a buffer for a chunk of `len` bytes; what is in it means nothing.
+    pub(super) fn buffer(&self, len: usize) -> Vec<u8> {
+        let mut buffer = self.chunks.lock().spare.pop().unwrap_or_default();
+        buffer.resize(len, 0);
+        buffer
+    }
+
     /// Says whether a chunk is in memory.
     pub(super) fn has(&self, key: Key) -> bool {
         self.chunks.lock().held.get(&key).is_some_and(|held| held.bytes > 0)
@@ -90,8 +102,13 @@ impl Chunks {
         while self.bytes > capacity {
             let filled = self.held.iter().filter(|(_, held)| held.bytes > 0);
             let Some(oldest) = filled.min_by_key(|(_, held)| held.used).map(|(key, _)| *key) else { break };
-            if let Some(gone) = self.held.remove(&oldest) {
-                self.bytes -= gone.bytes;
+            let Some(gone) = self.held.remove(&oldest) else { break };
+            self.bytes -= gone.bytes;
+            let chunk = gone.place.try_lock().and_then(|mut place| place.take());
+            if let Some(buffer) = chunk.and_then(|chunk| Arc::try_unwrap(chunk).ok())
+                && self.spare.len() < MAX_SPARE
+            {
+                self.spare.push(buffer);
             }
         }
     }

@@ -26,7 +26,7 @@ use crate::read_at::ReadAt;
 
 use blocks::BlockCache;
 use cursor::Cursor;
-use prefetch::{AHEAD, Fetch, Prefetcher};
+use prefetch::{Ahead, Fetch, Prefetcher};
 
 pub use form::{Miss, Reader, Writer};
 pub use index::{CHUNK, StreamIndex};
@@ -122,11 +122,8 @@ pub struct Stream<I> {
     pool: Arc<Pool>,
     spill: Mutex<Option<Arc<Spill>>>,
     parked: Mutex<Vec<Cursor>>,
-    /// The chunk read last, to tell who reads on.
-    last: AtomicU64,
-    /// Up to which chunk a thread was asked to decode ahead.
-    wished: Mutex<u64>,
-    /// Held while decoding ahead.
+    ahead: Mutex<Ahead>,
+    /// Held while a short run is decoded ahead.
     fetching: Mutex<()>,
 }
 
@@ -140,8 +137,7 @@ impl<I: Input> Stream<I> {
             pool,
             spill: Mutex::new(spill.map(Arc::new)),
             parked: Mutex::new(Vec::new()),
-            last: AtomicU64::new(0),
-            wished: Mutex::new(0),
+            ahead: Mutex::default(),
             fetching: Mutex::new(()),
         }
     }
@@ -179,37 +175,19 @@ impl<I: Input> Stream<I> {
     /// Reads as [`Stream::read`] does, and decodes ahead, on threads of its own, for somebody who reads on.
     pub fn read_on(self: &Arc<Self>, offset: u64, buf: &mut [u8]) -> Result<(), I::Error> {
         self.read(offset, buf)?;
-        let end = offset + buf.len() as u64;
-        if self.reads_on(offset) {
-            self.look_ahead(end / CHUNK + 1);
+        let end = offset.saturating_add(buf.len() as u64);
+        let chunks = self.index.stream_len.div_ceil(CHUNK);
+        let runs = self.ahead.lock().after_reading(offset / CHUNK..end.div_ceil(CHUNK), chunks);
+        for run in runs {
+            self.pool.prefetcher.wish(self.clone(), run);
         }
         Ok(())
-    }
-
-    /// Has the chunks from `next` on decoded beside: half as many at once as we like to be ahead, in one piece, for two
-    /// threads in one stretch of a stream would decode the same bytes.
-    fn look_ahead(self: &Arc<Self>, next: u64) {
-        let goal = (next + AHEAD).min(self.index.stream_len.div_ceil(CHUNK));
-        let mut wished = self.wished.lock();
-        let from = if (next..=goal).contains(&*wished) { *wished } else { next };
-        if goal.saturating_sub(from) >= AHEAD / 2 || (goal > from && goal < next + AHEAD) {
-            *wished = goal;
-            drop(wished);
-            self.pool.prefetcher.wish(self.clone(), from..goal);
-        }
     }
 
     /// Says whether all of `len` bytes from `offset` on are in memory.
     pub fn is_at_hand(&self, offset: u64, len: u64) -> bool {
         let last = offset.saturating_add(len.max(1) - 1) / CHUNK;
         (offset / CHUNK..=last).all(|n| self.pool.blocks.has(self.key(n)))
-    }
-
-    /// Says whether `offset` continues what was read last.
-    fn reads_on(&self, offset: u64) -> bool {
-        let chunk = offset / CHUNK;
-        let last = self.last.swap(chunk, Relaxed);
-        chunk == last || chunk == last + 1
     }
 
     fn key(&self, chunk: u64) -> blocks::Key {
@@ -223,7 +201,7 @@ impl<I: Input> Stream<I> {
             let start = number * CHUNK;
             let len =
                 usize::try_from((self.index.stream_len - start).min(CHUNK)).expect("a chunk fits in memory");
-            let mut bytes = vec![0; len];
+            let mut bytes = self.pool.blocks.buffer(len);
             if !self.read_spill(number, &mut bytes) {
                 let raw = self.input.open()?;
                 self.decode(&*raw, number, &mut bytes).map_err(|e| self.input.error(e))?;
@@ -287,7 +265,9 @@ impl<I: Input> Stream<I> {
 
 impl<I: Input> Fetch for Stream<I> {
     fn fetch(&self, chunks: Range<u64>) {
-        let _alone = self.fetching.lock();
+        // Two threads in one short stretch would decode the same bytes to get there; long runs are worth it.
+        let short = chunks.end - chunks.start < prefetch::LONG;
+        let _alone = short.then(|| self.fetching.lock());
         for chunk in chunks {
             // Who asks for the chunk itself meets the same failure and tells it.
             let _ = self.chunk(chunk);

@@ -7,14 +7,54 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use parking_lot::Mutex;
 
-/// Chunks decoded ahead of a reader.
-pub(super) const AHEAD: u64 = 8;
+/// Most chunks decoded ahead of a reader: 8 MiB, a quarter of what is kept in memory.
+const MAX_AHEAD: u64 = 32;
+
+/// A run this long is decoded beside another one: getting to where it starts costs a few per cent of it.
+pub(super) const LONG: u64 = 16;
 
 /// Wishes waiting; more are dropped, for a wish is only a wish.
 const MAX_WAITING: usize = 32;
 
 /// Most threads that decode ahead.
 const MAX_THREADS: usize = 4;
+
+/// How far ahead of a reader to decode: further the longer somebody reads on, not at all for who jumps about.
+#[derive(Default)]
+pub(super) struct Ahead {
+    /// The chunk after the ones read last.
+    next: u64,
+    /// How many chunks to be ahead.
+    window: u64,
+    /// Up to which chunk was wished for.
+    wished: u64,
+}
+
+impl Ahead {
+    /// Returns the runs to decode after `read` was read from a stream of so many chunks.
+    pub(super) fn after_reading(&mut self, read: Range<u64>, chunks: u64) -> Vec<Range<u64>> {
+        if read.end == self.next {
+            // Still in the same chunk.
+            return Vec::new();
+        }
+        let goes_on = read.start <= self.next && read.end > self.next;
+        self.next = read.end;
+        if !goes_on {
+            (self.window, self.wished) = (0, read.end);
+            return Vec::new();
+        }
+        self.window = (self.window * 2).clamp(2, MAX_AHEAD);
+        let goal = (read.end + self.window).min(chunks);
+        let from = self.wished.max(read.end);
+        // Half a window at a time: a wish for each chunk would be as many runs as chunks.
+        if goal < from + (self.window / 2).max(1) && goal < chunks {
+            return Vec::new();
+        }
+        self.wished = goal.max(from);
+        let starts = (from..goal).step_by(LONG as usize);
+        starts.map(|start| start..goal.min(start + LONG)).collect()
+    }
+}
 
 /// Something whose chunks can be decoded before they are asked for.
 pub(super) trait Fetch: Send + Sync {
@@ -51,5 +91,32 @@ fn fulfil(waiting: &Mutex<Receiver<Wish>>) {
         let wish = waiting.lock().recv();
         let Ok((stream, chunks)) = wish else { return };
         stream.fetch(chunks);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reads_on_is_decoded_for_ever_further_and_no_chunk_twice() {
+        let mut ahead = Ahead::default();
+        let mut wished = Vec::new();
+        for chunk in 0..200 {
+            let runs = ahead.after_reading(chunk..chunk + 1, 200);
+            assert!(runs.iter().all(|run| run.start > chunk && run.end <= chunk + 1 + MAX_AHEAD));
+            wished.extend(runs.into_iter().flatten());
+        }
+        assert!(wished.windows(2).all(|w| w[1] == w[0] + 1), "in order, each once");
+        assert_eq!((wished.first(), wished.last()), (Some(&1), Some(&199)));
+    }
+
+    #[test]
+    fn who_jumps_about_gets_nothing() {
+        let mut ahead = Ahead::default();
+        for chunk in [50, 10, 70, 30, 90] {
+            assert!(ahead.after_reading(chunk..chunk + 1, 200).is_empty());
+            assert!(ahead.after_reading(chunk..chunk + 1, 200).is_empty(), "the same chunk again");
+        }
     }
 }
