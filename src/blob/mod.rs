@@ -26,6 +26,9 @@ pub use verified::{CHUNK, ChunkDigests, VerifiedBlob};
 /// Largest document we parse. Registries and the common readers refuse manifests above this size.
 pub const MAX_DOCUMENT: u64 = 4 << 20;
 
+/// Largest blob we hash: its chunk digests take 128 MiB, and real layers end two orders of magnitude below.
+pub const MAX_BLOB: u64 = 512 << 30;
+
 /// The content of the empty descriptor (manifest.md, "Guidance for an Empty Descriptor"), known without a blob.
 const EMPTY_JSON: &[u8] = b"{}";
 const EMPTY_JSON_DIGEST: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
@@ -87,8 +90,8 @@ pub enum BlobError {
         /// What stands there.
         kind: &'static str,
     },
-    /// A document beyond our limit.
-    #[error("{digest}: a document of {size} bytes, and we read at most {limit}")]
+    /// A document or a blob beyond our limit for its kind.
+    #[error("{digest}: has {size} bytes, and we read at most {limit} of its kind")]
     TooLarge {
         /// The blob.
         digest: Digest,
@@ -257,14 +260,18 @@ impl BlobStore {
     }
 
     fn verify(self: &Arc<Self>, descriptor: &Descriptor) -> Result<Arc<VerifiedBlob>, BlobError> {
+        let (digest, size) = (&descriptor.digest, descriptor.size);
+        if size > MAX_BLOB {
+            return Err(BlobError::TooLarge { digest: digest.clone(), size, limit: MAX_BLOB });
+        }
         let chunks = if descriptor.size <= CHUNK {
             self.whole(descriptor)?.1
         } else {
             let raw = self.claimed(descriptor)?;
-            verified::hash_all(&*raw, &descriptor.digest, descriptor.size)?
+            verified::hash_all(&*raw, digest, size)?
         };
         self.stats.passes.fetch_add(1, Relaxed);
-        self.stats.hashed.fetch_add(descriptor.size, Relaxed);
+        self.stats.hashed.fetch_add(size, Relaxed);
         Ok(Arc::new(VerifiedBlob::new(self.clone(), descriptor.clone(), chunks)))
     }
 
