@@ -150,3 +150,38 @@ fn an_unknown_algorithm_is_not_served() {
     let store = Arc::new(BlobStore::new(Box::new(memory)));
     assert!(matches!(store.open(&descriptor(digest, 5)), Err(BlobError::Unverifiable { .. })));
 }
+
+/// A plain archive whose size and time are put back after a change looks as it did; its blobs do not.
+#[test]
+fn an_archive_changed_unseen_is_not_served() {
+    let (content, dir) = (pattern(400_000), tempfile::tempdir().unwrap());
+    let (path, digest) = (dir.path().join("a.tar"), Digest::of(Algorithm::Sha256, &content).unwrap());
+    let member = |name: &str, bytes: &[u8]| {
+        let mut block = vec![0; 512];
+        block[..name.len()].copy_from_slice(name.as_bytes());
+        block[100..107].copy_from_slice(b"0000644");
+        block[124..135].copy_from_slice(format!("{:011o}", bytes.len()).as_bytes());
+        block[156] = b'0';
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        block.extend_from_slice(bytes);
+        block.resize(block.len().next_multiple_of(512), 0);
+        block
+    };
+    let blob = member(&format!("blobs/sha256/{}", digest.encoded()), &content);
+    std::fs::write(&path, [member("index.json", b"{}"), blob, vec![0; 1024]].concat()).unwrap();
+    let source = crate::source::open(&path, crate::source::Kind::Any, None).unwrap();
+    let store = Arc::new(BlobStore::new(source));
+    let blob = store.open(&descriptor(digest, content.len() as u64)).unwrap();
+    let mut buf = [0; 4096];
+    assert!(blob.read(200_000, &mut buf).is_ok());
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    let mtime = file.metadata().unwrap().modified().unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"other", 1536 + 200_100).unwrap();
+    assert!(matches!(blob.read(200_000, &mut buf), Err(BlobError::Read { .. } | BlobError::Changed { .. })));
+    file.set_modified(mtime).unwrap();
+    assert!(matches!(blob.read(200_000, &mut buf), Err(BlobError::Changed { offset: 131_072, .. })));
+    file.set_len(100_000).unwrap();
+    assert!(matches!(blob.read(200_000, &mut buf), Err(BlobError::Read { .. })));
+}

@@ -6,12 +6,13 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
 use super::SourceError;
-use super::facts::{self, Digests};
+use super::facts::{self, Known, Learned};
 use super::held::{Held, Packed};
 use super::members::{Collector, Members, Piece};
 use crate::cache::{Cache, Shelf};
@@ -37,7 +38,9 @@ pub(super) struct Archive {
     members: Members,
     problems: Vec<Problem>,
     cache: Option<Arc<Cache>>,
-    digests: Mutex<Digests>,
+    learned: Mutex<Learned>,
+    /// Whether something was learned that the cache does not have.
+    news: AtomicBool,
     remembered: bool,
 }
 
@@ -56,9 +59,17 @@ impl Archive {
             return Err(refuse("is empty".to_owned()));
         }
         let compression = stream::sniff(&*held).map_err(|e| refuse(e.to_string()))?;
-        let facts = cache.filter(|_| trusting).and_then(|cache| facts::read(cache, held.key()));
+        let facts = cache.filter(|_| trusting).and_then(|cache| {
+            let facts = facts::read(cache, held.key())?;
+            // Without its decompressed copy, which went to make room, each read of it would start over.
+            let whole = facts.stream.as_ref().is_none_or(|(index, _)| {
+                !Spill::is_wanted(index) || Spill::open(cache, held.key(), index.stream_len).is_some()
+            });
+            whole.then_some(facts)
+        });
         let remembered = facts.is_some();
-        let facts::Facts { stream, digests, problems } = facts.unwrap_or_default();
+        let mut passed = false;
+        let facts::Facts { stream, learned, problems } = facts.unwrap_or_default();
         let (cache_of, key) = (cache.cloned(), held.key().clone());
         let (bytes, members, problems) = match (compression, stream) {
             (Compression::None, _) => {
@@ -73,6 +84,7 @@ impl Archive {
                 (Bytes::Compressed(stream_of(&held, cache_of, index, spill)), members, problems)
             }
             (_, None) => {
+                passed = true;
                 let spill = SpillWriter::new(cache, &key, compression);
                 let output = Pass { collector: Collector::default(), spill };
                 let done = stream::scan(&*held, held.size(), (), output);
@@ -90,19 +102,16 @@ impl Archive {
                 (Bytes::Compressed(stream_of(&held, cache_of, index, spill)), members, problems)
             }
         };
-        let archive = Self {
+        Ok(Self {
             held,
             bytes: Arc::new(bytes),
             members,
             problems,
             cache: cache.cloned(),
-            digests: Mutex::new(digests),
+            learned: Mutex::new(learned),
+            news: AtomicBool::new(passed),
             remembered,
-        };
-        if !remembered && compression != Compression::None {
-            archive.remember();
-        }
-        Ok(archive)
+        })
     }
 
     /// Says whether what the cache had of the archive was believed.
@@ -156,20 +165,34 @@ impl Archive {
         }
     }
 
-    /// Tells the compression of a member from its first bytes.
-    pub(super) fn sniff(&self, piece: &Piece) -> Result<Compression, SourceError> {
+    /// Says how a member is compressed, and its sha256 where it is or where `digest` asks for it.
+    ///
+    /// What an earlier mount found out is not found out again.
+    pub(super) fn describe(&self, piece: &Piece, digest: bool) -> Result<Known, SourceError> {
+        let place = piece.place();
+        let known = self.learned.lock().get(&place).cloned();
+        let mut known = match known {
+            Some(known) => known,
+            None => Known { compression: self.sniff(piece)?, sha256: None },
+        };
+        if known.sha256.is_none() && (digest || known.compression != Compression::None) {
+            known.sha256 = Some(self.hash(piece)?);
+        }
+        if self.learned.lock().insert(place, known.clone()).as_ref() != Some(&known) {
+            // What takes one read of a plain archive is not worth a file.
+            let cheap = known.sha256.is_none() && matches!(*self.bytes, Bytes::Plain(_));
+            self.news.fetch_or(!cheap, Relaxed);
+        }
+        Ok(known)
+    }
+
+    fn sniff(&self, piece: &Piece) -> Result<Compression, SourceError> {
         let mut head = [0; Compression::SNIFF_LEN];
         let got = self.open_piece(piece.clone())?.read_at(0, &mut head)?;
         Ok(Compression::sniff(&head[..got]))
     }
 
-    /// Returns the sha256 of a member, remembered from an earlier mount or taken now.
-    pub(super) fn digest(&self, piece: &Piece) -> Result<Digest, SourceError> {
-        let place = (piece.at(), piece.len());
-        let run = matches!(piece, Piece::Run { .. });
-        if run && let Some(digest) = self.digests.lock().get(&place) {
-            return Ok(digest.clone());
-        }
+    fn hash(&self, piece: &Piece) -> Result<Digest, SourceError> {
         if piece.len() > self.bytes.len() {
             return Err(self.refuse("has a member larger than itself, made of holes"));
         }
@@ -186,21 +209,20 @@ impl Archive {
             hasher.update(&buf[..n]);
             at += n as u64;
         }
-        let digest = hasher.finish();
-        if run {
-            self.digests.lock().insert(place, digest.clone());
-        }
-        Ok(digest)
+        Ok(hasher.finish())
     }
 
-    /// Keeps in the cache what took a pass to know.
+    /// Keeps in the cache what took reading more than headers to know, if there is anything new.
     pub(super) fn remember(&self) {
         let Some(cache) = &self.cache else { return };
+        if !self.news.swap(false, Relaxed) {
+            return;
+        }
         let stream = match &*self.bytes {
             Bytes::Plain(_) => None,
             Bytes::Compressed(stream) => Some((stream.index(), &self.members)),
         };
-        match facts::encode(self.held.key(), stream, &self.digests.lock(), &self.problems) {
+        match facts::encode(self.held.key(), stream, &self.learned.lock(), &self.problems) {
             Ok(bytes) => cache.write(Shelf::Index, self.held.key(), &bytes),
             Err(e) => cache.complain(&e),
         }

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::archive::Archive;
+use super::facts::Known;
 use super::members::Piece;
 use super::saved::{self, Saved};
 use super::{Source, SourceError};
@@ -163,60 +164,55 @@ impl<'a> Found<'a> {
     }
 }
 
-/// What a layer's descriptor says of a member: how it is compressed, and its digest where no diff_id can stand for it.
-type Described = (Compression, Option<Digest>);
-
-/// Looks at the layers in the order of the archive: a compressed one is gone through forwards only.
+/// Looks at the layers in the order of the archive: a compressed one is best gone through forwards.
 fn describe_layers(
     archive: &Archive,
     images: &[Found<'_>],
-) -> Result<HashMap<(u64, u64), Described>, SourceError> {
+) -> Result<HashMap<(u64, u64), Known>, SourceError> {
     let mut wanted: BTreeMap<(u64, u64), (&Piece, bool)> = BTreeMap::new();
     for layer in images.iter().flat_map(|image| &image.layers) {
         if let Some(piece) = &layer.piece {
-            wanted.entry(place(piece)).or_insert((piece, false)).1 |= layer.diff_id.is_none();
+            wanted.entry(piece.place()).or_insert((piece, false)).1 |= layer.diff_id.is_none();
         }
     }
     let mut described = HashMap::new();
-    let mut taken = false;
     for (place, (piece, unstated)) in wanted {
-        let compression = archive.sniff(piece)?;
-        let digest = match compression != Compression::None || unstated {
-            true => Some(archive.digest(piece)?),
-            false => None,
-        };
-        taken |= digest.is_some();
-        described.insert(place, (compression, digest));
+        described.insert(place, archive.describe(piece, unstated)?);
     }
-    if taken {
-        archive.remember();
-    }
+    archive.remember();
     Ok(described)
-}
-
-fn place(piece: &Piece) -> (u64, u64) {
-    (piece.at(), piece.len())
 }
 
 /// Makes up the index and the manifests.
 fn make_up(
     images: &[Found<'_>],
-    described: &HashMap<(u64, u64), Described>,
+    described: &HashMap<(u64, u64), Known>,
 ) -> (Vec<u8>, BTreeMap<Digest, Blob>) {
+    // A layer that is not under its name may be there under another image's.
+    let mut plain: HashMap<&Digest, &Piece> = HashMap::new();
+    for FoundLayer { piece, diff_id } in images.iter().flat_map(|image| &image.layers) {
+        if let (Some(piece), Some(diff_id)) = (piece, diff_id)
+            && described.get(&piece.place()).is_some_and(|known| known.compression == Compression::None)
+        {
+            plain.entry(diff_id).or_insert(piece);
+        }
+    }
     let mut blobs = BTreeMap::new();
     let mut entries = Vec::new();
     for image in images {
         let mut layers = Vec::with_capacity(image.layers.len());
         for FoundLayer { piece, diff_id } in &image.layers {
-            let (compression, digest) = match piece.as_ref().and_then(|piece| described.get(&place(piece))) {
-                Some((Compression::None, digest)) => {
-                    (Compression::None, diff_id.as_ref().or(digest.as_ref()))
-                }
-                Some((compression, digest)) => (*compression, digest.as_ref()),
-                None => (Compression::None, diff_id.as_ref()),
+            let piece = piece.as_ref().or_else(|| diff_id.as_ref().and_then(|id| plain.get(id).copied()));
+            let known = piece.and_then(|piece| described.get(&piece.place()));
+            let sha256 = known.and_then(|known| known.sha256.as_ref());
+            let compression = known.map_or(Compression::None, |known| known.compression);
+            // The contents' digest is the blob's own where the blob is nothing but the contents.
+            let digest = match compression {
+                Compression::None => diff_id.as_ref().or(sha256),
+                _ => sha256,
             };
             let digest = digest.expect("a layer that states none was hashed, one that is absent states one");
-            layers.push(descriptor(layer_type(compression), digest, piece.as_ref().map_or(0, Piece::len)));
+            layers.push(descriptor(layer_type(compression), digest, piece.map_or(0, Piece::len)));
             if let Some(piece) = piece {
                 blobs.entry(digest.clone()).or_insert_with(|| Blob::Member(piece.clone()));
             }

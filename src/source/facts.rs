@@ -7,6 +7,7 @@ use std::io;
 
 use super::members::Members;
 use crate::cache::{Cache, Key};
+use crate::codec::Compression;
 use crate::oci::Digest;
 use crate::problems::Problem;
 use crate::stream::{Miss, Reader, StreamIndex, Writer};
@@ -16,16 +17,25 @@ const MAGIC: &[u8; 8] = b"OCIFSARC";
 /// Changes whenever the form does, or what any of it means.
 const VERSION: u32 = 1;
 
-/// The sha256 of members, by where they begin and how long they are.
-pub(super) type Digests = BTreeMap<(u64, u64), Digest>;
+/// What was learned of members, by where they begin and how long they are.
+pub(super) type Learned = BTreeMap<(u64, u64), Known>;
+
+/// What was learned of a member by reading it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Known {
+    /// How it is compressed.
+    pub(super) compression: Compression,
+    /// Its digest, where it was taken.
+    pub(super) sha256: Option<Digest>,
+}
 
 /// What was learned of an archive that takes a pass to know.
 #[derive(Default)]
 pub(super) struct Facts {
     /// How to read a compressed one, and its members. A plain one's headers are read each time.
     pub(super) stream: Option<(StreamIndex, Members)>,
-    /// Digests that were taken.
-    pub(super) digests: Digests,
+    /// What was learned of its members.
+    pub(super) learned: Learned,
     /// What was odd.
     pub(super) problems: Vec<Problem>,
 }
@@ -40,7 +50,7 @@ pub(super) fn read(cache: &Cache, key: &Key) -> Option<Facts> {
 pub(super) fn encode(
     key: &Key,
     stream: Option<(&StreamIndex, &Members)>,
-    digests: &Digests,
+    learned: &Learned,
     problems: &[Problem],
 ) -> io::Result<Vec<u8>> {
     let mut w = Writer::begin(MAGIC, VERSION, key);
@@ -49,11 +59,12 @@ pub(super) fn encode(
         index.encode(&mut w)?;
         members.encode(&mut w)?;
     }
-    w.count(digests.len())?;
-    for ((at, len), digest) in digests {
+    w.count(learned.len())?;
+    for ((at, len), known) in learned {
         w.u64(*at);
         w.u64(*len);
-        w.text(digest.as_str());
+        w.compression(known.compression);
+        w.text(known.sha256.as_ref().map_or("", Digest::as_str));
     }
     w.count(problems.len())?;
     for problem in problems {
@@ -70,10 +81,15 @@ fn decode(bytes: &[u8], key: &Key) -> Result<Facts, Miss> {
         1 => Some((StreamIndex::decode(&mut r)?, Members::decode(&mut r)?)),
         _ => return Err(Miss::Unsound),
     };
-    let mut digests = Digests::new();
+    let mut learned = Learned::new();
     for _ in 0..r.u32()? {
         let place = (r.u64()?, r.u64()?);
-        digests.insert(place, Digest::parse(r.text()?).map_err(|_| Miss::Unsound)?);
+        let compression = r.compression()?;
+        let sha256 = match r.text()? {
+            "" => None,
+            text => Some(Digest::parse(text).map_err(|_| Miss::Unsound)?),
+        };
+        learned.insert(place, Known { compression, sha256 });
     }
     let mut problems = Vec::new();
     for _ in 0..r.u32()? {
@@ -81,5 +97,5 @@ fn decode(bytes: &[u8], key: &Key) -> Result<Facts, Miss> {
         let what = String::from_utf8_lossy(r.bytes()?).into_owned();
         problems.push(Problem { path, what });
     }
-    if r.is_done() { Ok(Facts { stream, digests, problems }) } else { Err(Miss::Unsound) }
+    if r.is_done() { Ok(Facts { stream, learned, problems }) } else { Err(Miss::Unsound) }
 }

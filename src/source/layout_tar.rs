@@ -30,6 +30,7 @@ impl LayoutTar {
         })?;
         // Readers of layouts get along without it, and so does a layout directory here.
         let oci_layout = archive.document(b"oci-layout", MAX_OCI_LAYOUT).ok();
+        archive.remember();
         Ok(Self { archive, index, oci_layout })
     }
 }

@@ -54,11 +54,11 @@ impl Piece {
         }
     }
 
-    /// Returns where the first byte in the archive is.
-    pub(super) fn at(&self) -> u64 {
+    /// Returns where the first byte in the archive is, and how many there are. No two that differ share both.
+    pub(super) fn place(&self) -> (u64, u64) {
         match self {
-            Self::Run { at, .. } => *at,
-            Self::Sparse { extents, .. } => extents.first().map_or(0, |e| e.stream_offset),
+            Self::Run { at, len } => (*at, *len),
+            Self::Sparse { len, extents } => (extents.first().map_or(0, |e| e.stream_offset), *len),
         }
     }
 }

@@ -91,7 +91,8 @@ impl Writer {
         self.raw(text.as_bytes());
     }
 
-    pub(super) fn compression(&mut self, compression: Compression) {
+    /// Writes a compression in one byte.
+    pub fn compression(&mut self, compression: Compression) {
         self.u8(match compression {
             Compression::None => 0,
             Compression::Gzip => 1,
@@ -191,7 +192,8 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.take(len.into())?).map_err(|_| Miss::Unsound)
     }
 
-    pub(super) fn compression(&mut self) -> Result<Compression, Miss> {
+    /// Reads a compression.
+    pub fn compression(&mut self) -> Result<Compression, Miss> {
         Ok(match self.u8()? {
             0 => Compression::None,
             1 => Compression::Gzip,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
-use super::Sink;
+use super::{Sink, StreamIndex};
 use crate::cache::{Cache, Key, Shelf, Unfinished};
 use crate::codec::{Checkpoint, Compression};
 use crate::read_at::ReadAt;
@@ -24,6 +24,13 @@ impl Spill {
     pub fn open(cache: &Arc<Cache>, key: &Key, len: u64) -> Option<Self> {
         let file = cache.open(Shelf::Spill, key)?;
         (file.metadata().ok()?.len() == len).then(|| Self { cache: cache.clone(), key: key.clone(), file })
+    }
+
+    /// Says whether a stream is worth a copy on disk: it has no place to start near enough to every byte.
+    pub fn is_wanted(index: &StreamIndex) -> bool {
+        is_sequential(index.compression)
+            && longest_way(&index.checkpoints, index.stream_len) > MAX_AGAIN
+            && index.stream_len <= Shelf::Spill.limit()
     }
 
     pub(super) fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
@@ -46,11 +53,7 @@ pub struct SpillWriter {
 impl SpillWriter {
     /// Begins to write down the stream `key`, where its compression may have no place to start in the middle.
     pub fn new(cache: Option<&Arc<Cache>>, key: &Key, compression: Compression) -> Option<Self> {
-        match compression {
-            Compression::None | Compression::Gzip => return None,
-            Compression::Zstd | Compression::Xz | Compression::Bzip2 => {}
-        }
-        let cache = cache?;
+        let cache = cache.filter(|_| is_sequential(compression))?;
         let file = cache.begin(Shelf::Spill).inspect_err(|e| cache.complain(e)).ok();
         Some(Self { cache: cache.clone(), key: key.clone(), file, written: 0 })
     }
@@ -76,6 +79,14 @@ impl Sink for SpillWriter {
             self.cache.complain(&e);
             self.file = None;
         }
+    }
+}
+
+/// Says whether a compression may have no place to start in the middle.
+fn is_sequential(compression: Compression) -> bool {
+    match compression {
+        Compression::None | Compression::Gzip => false,
+        Compression::Zstd | Compression::Xz | Compression::Bzip2 => true,
     }
 }
 
