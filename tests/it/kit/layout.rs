@@ -15,6 +15,8 @@ pub(crate) mod media {
     pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
     pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
     pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    pub(crate) const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+    pub(crate) const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
     pub(crate) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 }
 
