@@ -209,14 +209,16 @@ impl Files {
     /// The image's own attributes, and in a root filesystem which layer put the node here.
     pub(super) fn xattrs(&self, number: u32) -> Result<Xattrs, Error> {
         let node = self.tree.node(self.id(number)?);
-        let own = node.xattrs().map(|(name, value)| (name.to_vec(), value.to_vec()));
-        let mut all: Xattrs = own.filter(|(name, _)| !name.starts_with(xattrs::PREFIX)).collect();
+        let mut all = Xattrs::new();
         // The root of an image whose layers do not state it came from none.
         if self.is_rootfs && number != 0 {
             let layer = self.layer(&node)?;
             all.push((b"user.oci.layer".to_vec(), node.layer().to_string().into_bytes()));
             all.push((b"user.oci.layer.digest".to_vec(), layer.digest().as_str().as_bytes().to_vec()));
         }
+        let own = node.xattrs().map(|(name, value)| (name.to_vec(), value.to_vec()));
+        all.extend(own.filter(|(name, _)| !name.starts_with(xattrs::PREFIX)));
+        xattrs::cut_to_list(&mut all);
         Ok(all)
     }
 

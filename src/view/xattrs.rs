@@ -43,3 +43,14 @@ pub(super) fn of_descriptor(descriptor: &Descriptor, annotations: &BTreeMap<Stri
     }
     xattrs
 }
+
+/// Drops from the end what would make the list of names longer than the kernel carries: it would show none of them.
+pub(super) fn cut_to_list(xattrs: &mut Xattrs) {
+    let mut listed = 0;
+    let fits = |(name, _): &&(Vec<u8>, Vec<u8>)| {
+        listed += name.len() + 1;
+        listed <= SIZE_MAX
+    };
+    let fitting = xattrs.iter().take_while(fits).count();
+    xattrs.truncate(fitting);
+}
