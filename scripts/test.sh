@@ -2,7 +2,8 @@
 # Every check of the project in one command, on a fresh Debian too: installs what the tests need, then format,
 # lints, documentation, dependency rules and all tests, with real mounts.
 #
-#   scripts/test.sh [--long]     --long runs the property tests with many more cases
+#   scripts/test.sh [--long]     --long runs the property tests with many more cases, the tests that take long,
+#                                and every fuzz target for some minutes
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -15,7 +16,8 @@ for argument in "$@"; do
     esac
 done
 
-need_packages gcc libc6-dev pkg-config ca-certificates fuse3 skopeo umoci buildah attr jq python3 uidmap shellcheck
+need_packages gcc libc6-dev pkg-config ca-certificates fuse3 skopeo umoci buildah attr jq python3 uidmap rsync
+    busybox-static shellcheck
 command -v cargo >/dev/null || die "cargo is missing: install Rust 1.88 or later (https://rustup.rs)"
 
 # Without this device no test can mount, and a test that cannot mount fails rather than being skipped.
@@ -56,5 +58,7 @@ foreign_busybox target/busybox amd64 arm64 armhf
 say "tests"
 [ -z "$long" ] || export PROPTEST_CASES=20000
 cargo test --locked
+[ -z "$long" ] || cargo test --locked --test it -- --ignored
+[ -z "$long" ] || scripts/fuzz.sh 180
 
 say "everything passed"

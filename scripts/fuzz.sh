@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Runs each fuzz target for a while, from seeds made by real tools; installs cargo-fuzz where it is missing.
+#
+#   scripts/fuzz.sh [SECONDS]      SECONDS for each target, 60 unless told otherwise
+#
+# FUZZ_TARS names a directory with more tars to begin with. What a target finds lies in fuzz/artifacts and in
+# fuzz/corpus, which are not in the repository: a finding becomes a test of its own.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+
+seconds=${1:-60}
+[[ $seconds =~ ^[0-9]+$ ]] || die "usage: scripts/fuzz.sh [SECONDS]"
+
+need_packages g++ tar gzip zstd
+if ! cargo fuzz --version >/dev/null 2>&1; then
+    say "cargo-fuzz"
+    cargo install --locked --debug cargo-fuzz
+fi
+
+# Puts standard input, behind the bytes that a target reads first, into its corpus.
+seed() {
+    local target=$1 name=$2 head=$3
+    mkdir -p "fuzz/corpus/$target"
+    { printf '%b' "$head" && cat; } >"fuzz/corpus/$target/seed-$name"
+}
+
+say "seeds"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work/tree/dir" "$work/tree/$(printf 'long-%.0s' {1..30})"
+printf 'text\n' >"$work/tree/dir/file"
+ln -s dir/file "$work/tree/link"
+ln "$work/tree/dir/file" "$work/tree/hard"
+mkfifo "$work/tree/pipe"
+truncate -s 1M "$work/tree/sparse"
+printf 'end' >>"$work/tree/sparse"
+for form in v7 ustar gnu pax; do
+    tar -C "$work/tree" --format=$form --sparse -cf "$work/$form.tar" . 2>/dev/null || true
+done
+number=0
+while read -r file; do
+    number=$((number + 1))
+    head -c 200000 "$file" | seed tar_entries "$number" '\x07'
+    head -c 20000 "$file" | gzip | seed gzip_resume "whole-$number" '\x00\x01'
+    head -c 20000 "$file" | gzip | tail -c +11 | seed gzip_resume "bare-$number" '\x01\x01'
+    head -c 20000 "$file" | seed gzip_resume "plain-$number" '\x02\x2b'
+    head -c 20000 "$file" | zstd -q | seed zstd_resume "whole-$number" '\x00\x01'
+    head -c 20000 "$file" | seed zstd_resume "plain-$number" '\x01\x2b'
+done < <(find "$work" ${FUZZ_TARS:+"$FUZZ_TARS"} -name '*.tar' -size -2M)
+find tests/fixtures -type f \( -name '*.json' -o -path '*/blobs/*' \) -size -64k | while read -r file; do
+    name=$(basename "$(dirname "$(dirname "$(dirname "$file")")")")-$(basename "$file")
+    seed documents "$name" '' <"$file"
+done
+printf '\x00\x00\x01\x20\x00\xff' | seed index_file edits '\x03'
+printf '\x00\x00\x00\x04\x01\x00\x0f\x00\x00\x0b\x00\x00\x0d\x00\x00' | seed merge layers '\x01'
+printf '\x00\x00\x00\x00' | seed merge records '\x00'
+
+# No sanitizer: the crate has next to no unsafe code, and this way a stable compiler does.
+for target in $(cd fuzz && cargo fuzz list); do
+    say "fuzz $target, $seconds s"
+    # The limits are part of the test: neither memory nor time may grow with what the input claims.
+    (cd fuzz && cargo fuzz run -s none --fuzz-dir . "$target" -- \
+        -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=20 -max_len=65536 -print_final_stats=1) >"$work/log" 2>&1 || {
+        tail -n 60 "$work/log"
+        die "$target found something: fuzz/artifacts/$target"
+    }
+    grep -E 'stat::(number_of_executed_units|average_exec_per_sec|peak_rss_mb)' "$work/log"
+done
