@@ -352,7 +352,8 @@ fn listing_does_not_wait_for_a_blob_that_is_being_hashed() {
         assert!(wait_until(|| reader.try_wait().unwrap().is_some()), "a reader cannot be killed");
     }
     assert!(hashing, "the blob was hashed before the listing: this test measured nothing");
-    assert!(worst < Duration::from_millis(100), "a listing took {worst:?}");
+    // What waits for the hash takes seconds; a busy machine makes milliseconds of anything.
+    assert!(worst < Duration::from_secs(1), "a listing took {worst:?}");
 }
 
 #[test]

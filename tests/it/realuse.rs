@@ -157,14 +157,11 @@ fn the_usual_tools_go_over_it() {
     );
     is(
         r#"cd "$copy" && stat -c '%a %u %g %Y %h' srv/owned bin/sh tmp"#,
-        &sh(r#"cd "$root" && stat -c '%a %u %g %Y %h' srv/owned bin/sh tmp"#, &places).trim().to_owned(),
+        sh(r#"cd "$root" && stat -c '%a %u %g %Y %h' srv/owned bin/sh tmp"#, &places).trim(),
     );
     is(r#"getfattr --only-values -n user.note "$copy/srv/attributes""#, "kept");
     is(r#"diff -r "$root/etc" "$root/etc""#, "");
-    is(
-        r#"tar -C "$root" -c . | tar -t | wc -l"#,
-        &sh(r#"cd "$root" && find . | wc -l"#, &places).trim().to_owned(),
-    );
+    is(r#"tar -C "$root" -c . | tar -t | wc -l"#, sh(r#"cd "$root" && find . | wc -l"#, &places).trim());
     is(r#"grep -rl --devices=skip needle "$root" | sed "s|$root||""#, "etc/motd");
     is(r#"find "$root/srv" -type f -not -newermt 2021-01-01 -printf '%f'"#, "fine");
     is(r#"find "$root" -samefile "$root/bin/sh" | wc -l"#, "6");
