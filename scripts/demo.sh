@@ -68,6 +68,13 @@ show 'diff -r img/platforms/linux-{amd64,arm64}/pretty || true'
 say "how it was made, and what is in a layer"
 show 'cat img/platforms/linux-arm64/history'
 show 'tar tvzf img/platforms/linux-arm64/layers/0'
+show 'find img/platforms/linux-arm64/diffs -type f'
+
+say "the root filesystem: what a container would see, which layer brought a file, and how two platforms differ"
+show 'ls -l img/platforms/linux-arm64/rootfs img/platforms/linux-arm64/rootfs/bin'
+show 'cat img/platforms/linux-arm64/rootfs/etc/os-release'
+show 'getfattr -d -m "^user[.]oci" img/platforms/linux-arm64/rootfs/etc/os-release'
+show 'diff -rq img/platforms/linux-{amd64,arm64}/rootfs || true'
 
 say "a blob under several names is one file"
 show 'find img -samefile img/platforms/linux-arm64/layers/0'
@@ -80,6 +87,7 @@ printf '\n  (one byte of %s is overwritten)\n' "$digest"
 printf 'X' | dd of="multi-layout/blobs/${digest/://}" bs=1 seek=60 conv=notrunc status=none
 show 'ocifs multi-layout img'
 refuses 'cat img/platforms/linux-arm64/layers/1'
+refuses 'cat img/platforms/linux-arm64/rootfs/etc/os-release'
 show 'cat img/.ocifs/problems'
 show 'cat img/platforms/linux-arm64/layers/0 | wc -c    # its neighbour is fine'
 
