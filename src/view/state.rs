@@ -1,51 +1,37 @@
 //! The state of a mount, and how each question is answered from it.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use parking_lot::RwLock;
 
 use super::attr::{Attr, FileKind, Time};
 use super::blobs::{BlobId, BlobTable, Row};
-use super::directories::Plan;
 use super::error::Error;
-use super::files::Files;
 use super::graft::{Graft, Slot, Tree};
 use super::ino::{Ino, SlotId};
 use super::links::{self, Links};
-use super::skeleton::{Content, Kind, Skeleton};
+use super::skeleton::{Content, Kind};
 use super::stats::{self, ViewStats, add, get};
 use super::xattrs::{self, Xattrs};
 use super::{Child, Totals, ViewOptions};
-use crate::image::{Catalog, Class};
+use crate::image::Catalog;
 use crate::layer::LayerStore;
 use crate::oci::Descriptor;
 use crate::problems::Problem;
 
-/// Most trees a mount can number: what an inode number leaves for the slot.
-const MAX_SLOTS: usize = 1 << 24;
-
-type Result<T> = std::result::Result<T, Error>;
-
-/// Largest sum of blobs that a stat of `rootfs` or `diffs/N` goes over, in bytes. What the root of such a tree is, only
-/// its layers say; for small ones the answer is true at once, for large ones stat must not wait.
-const MAX_STAT_PASS: u64 = 32 << 20;
-
-/// How long such a stat waits at most: a bomb is small as well. The pass goes on.
-const MAX_STAT_WAIT: Duration = Duration::from_secs(1);
+pub(super) type Result<T> = std::result::Result<T, Error>;
 
 /// Everything a mount consists of.
 pub(super) struct State {
     pub(super) catalog: Catalog,
     pub(super) stats: ViewStats,
-    options: ViewOptions,
-    blobs: BlobTable,
-    layers: Arc<LayerStore>,
-    slots: RwLock<Vec<Arc<Slot>>>,
-    links: Arc<Links>,
+    pub(super) options: ViewOptions,
+    pub(super) blobs: BlobTable,
+    pub(super) layers: Arc<LayerStore>,
+    pub(super) slots: RwLock<Vec<Arc<Slot>>>,
+    pub(super) links: Arc<Links>,
     /// For the thread that counts links.
-    myself: Weak<State>,
+    pub(super) myself: Weak<State>,
 }
 
 impl State {
@@ -73,72 +59,16 @@ impl State {
         }
     }
 
-    fn slot(&self, id: SlotId) -> Result<Arc<Slot>> {
+    pub(super) fn slot(&self, id: SlotId) -> Result<Arc<Slot>> {
         self.slots.read().get(id.0 as usize).cloned().ok_or(Error::Stale)
     }
 
-    fn plan(&self, path: String) -> Plan<'_> {
-        Plan { catalog: &self.catalog, blobs: &self.blobs, options: &self.options, root: self.root(), path }
-    }
-
-    fn root(&self) -> Option<usize> {
-        let chosen = self.options.image.map(|n| self.catalog.groups()[n].same_as.unwrap_or(n));
-        chosen.or_else(|| self.catalog.sole_image())
-    }
-
-    /// Returns the tree of a slot, growing it where nobody has looked yet.
-    fn tree(&self, id: SlotId) -> Result<Arc<Tree>> {
-        let slot = self.slot(id)?;
-        slot.tree(|| self.grow(id, &slot.graft))
-    }
-
-    fn grow(&self, id: SlotId, graft: &Graft) -> Result<Tree> {
-        let path = self.path(Ino::root_of(id));
-        let mut problem = |what: String| self.catalog.problems().add(&Problem::new(&*path, what));
-        let (store, options) = (&self.layers, &self.options);
-        match graft {
-            Graft::Diff(number, claim) => {
-                Ok(Tree::Files(Files::of_layer(store, *number, claim, options, &mut problem)?))
-            }
-            Graft::Rootfs(claims) => {
-                Ok(Tree::Files(Files::of_image(store, claims.as_ref().as_ref()?, options, &mut problem)?))
-            }
-            _ => {
-                let prefix = if path.is_empty() { path } else { path + "/" };
-                let mut skeleton = self.plan(prefix).build(graft)?;
-                let grafts = std::mem::take(&mut skeleton.grafts);
-                let first_slot = self.add_slots(id, &skeleton, grafts)?;
-                Ok(Tree::Skeleton { skeleton, first_slot })
-            }
-        }
-    }
-
-    fn add_slots(&self, id: SlotId, skeleton: &Skeleton, grafts: Vec<Graft>) -> Result<u32> {
-        let mut places = vec![0; grafts.len()];
-        for (n, node) in skeleton.nodes.iter().enumerate() {
-            if let Kind::Graft(graft) = node.kind {
-                places[graft as usize] = n;
-            }
-        }
-        let mut slots = self.slots.write();
-        if slots.len() + grafts.len() > MAX_SLOTS {
-            return Err(Error::TooManyTrees);
-        }
-        let first = u32::try_from(slots.len()).expect("below the bound");
-        for (graft, place) in grafts.into_iter().zip(places) {
-            let node = &skeleton.nodes[place];
-            let parent = Ino::new(id, node.parent);
-            slots.push(Arc::new(Slot::new(parent, &node.name, graft)));
-        }
-        Ok(first)
-    }
-
-    fn parts(ino: Ino) -> Result<(SlotId, u32)> {
+    pub(super) fn parts(ino: Ino) -> Result<(SlotId, u32)> {
         ino.parts().ok_or(Error::Stale)
     }
 
     /// Returns slot and node of what must stand in a tree: a blob is no directory and no symlink.
-    fn place(ino: Ino) -> Result<(SlotId, u32)> {
+    pub(super) fn place(ino: Ino) -> Result<(SlotId, u32)> {
         match Self::parts(ino)? {
             (SlotId::BLOBS, _) => Err(Error::NotADirectory),
             place => Ok(place),
@@ -195,28 +125,6 @@ impl State {
                 settled: false,
                 ..self.directory_attr(ino)
             }),
-        }
-    }
-
-    /// Says whether growing a tree takes a blink: its layers are small, and on this machine.
-    fn grows_quickly(&self, graft: &Graft) -> bool {
-        let layers = graft.layers();
-        let bytes = layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.size));
-        bytes <= MAX_STAT_PASS
-            && layers.iter().all(|layer| self.catalog.store().is_near(&layer.descriptor.digest))
-    }
-
-    /// Grows a tree, and waits a while for it. The directory is there whether or not it can be listed: listing says
-    /// what is wrong with it.
-    fn grow_a_while(&self, id: SlotId) {
-        let Some(state) = self.myself.upgrade() else { return };
-        let (done_in, done) = std::sync::mpsc::channel();
-        let grow = move || {
-            let _ = state.tree(id).inspect_err(|e| state.report(Ino::root_of(id), e));
-            let _ = done_in.send(());
-        };
-        if std::thread::Builder::new().name("stat".to_owned()).spawn(grow).is_ok() {
-            let _ = done.recv_timeout(MAX_STAT_WAIT);
         }
     }
 
@@ -285,12 +193,12 @@ impl State {
         })
     }
 
-    fn row(&self, id: BlobId) -> Result<Row> {
+    pub(super) fn row(&self, id: BlobId) -> Result<Row> {
         self.blobs.get(id.0).ok_or(Error::Stale)
     }
 
     /// Returns a blob's link count, where it is known or quickly taken.
-    fn links(&self, id: BlobId) -> Option<u32> {
+    pub(super) fn links(&self, id: BlobId) -> Option<u32> {
         if let Some(known) = self.links.of(id) {
             return Some(known);
         }
@@ -300,35 +208,6 @@ impl State {
             self.links.count_beside(move || state.count_links());
         }
         self.links.of(id)
-    }
-
-    /// Counts the names of all blobs, with the very functions that make the directories.
-    fn count_links(&self) -> HashMap<BlobId, u32> {
-        let mut counts: HashMap<BlobId, u32> = HashMap::new();
-        let mut todo = vec![(Graft::Root, String::new())];
-        while let Some((graft, path)) = todo.pop() {
-            let Ok(mut skeleton) = self.plan(path.clone()).build(&graft) else { continue };
-            for id in skeleton.blobs() {
-                *counts.entry(id).or_default() += 1;
-            }
-            let mut grafts: Vec<Option<Graft>> =
-                std::mem::take(&mut skeleton.grafts).into_iter().map(Some).collect();
-            for (n, node) in skeleton.nodes.iter().enumerate() {
-                let Kind::Graft(number) = node.kind else { continue };
-                let shown =
-                    u32::try_from(n).is_ok_and(|n| skeleton.is_shown(n, &|group| self.catalog.class(group)));
-                if !shown {
-                    continue;
-                }
-                match grafts[number as usize].take() {
-                    // These hold no blobs.
-                    None | Some(Graft::Pretty(_) | Graft::Failed(_) | Graft::Diff(..) | Graft::Rootfs(_)) => {
-                    }
-                    Some(graft) => todo.push((graft, format!("{path}{}/", skeleton.path(n)))),
-                }
-            }
-        }
-        counts
     }
 
     pub(super) fn list(&self, ino: Ino, from: u64, take: &mut dyn FnMut(&Child<'_>) -> bool) -> Result<()> {
@@ -508,74 +387,8 @@ impl State {
         }
     }
 
-    /// Says whether listing reads nothing: neither to grow the tree, nor to know what is in it.
-    pub(super) fn lists_at_once(&self, ino: Ino) -> bool {
-        let Ok((slot, _)) = Self::place(ino) else { return true };
-        let Ok(here) = self.slot(slot) else { return true };
-        match here.grown().map(|tree| &**tree) {
-            Some(Tree::Files(_)) => true,
-            Some(Tree::Skeleton { skeleton, .. }) => !skeleton.is_conditional && self.links_at_once(),
-            None => false,
-        }
-    }
-
-    pub(super) fn looks_up_at_once(&self, parent: Ino, name: &[u8]) -> bool {
-        let Ok((slot, node)) = Self::place(parent) else { return true };
-        let Ok(here) = self.slot(slot) else { return true };
-        let tree = match here.grown() {
-            None => return false,
-            Some(tree) => tree,
-        };
-        let Ok(Some(child)) = tree.child(node, name) else { return true };
-        if let Tree::Skeleton { skeleton, .. } = &**tree {
-            let told = |when: (usize, Class)| self.catalog.known_class(when.0).is_some();
-            let found = skeleton.node(child);
-            let is_directory = found.is_some_and(|found| matches!(found.kind, Kind::Directory(_)));
-            if found.is_some_and(|found| !found.when.is_none_or(told))
-                || (skeleton.is_conditional && is_directory)
-            {
-                return false;
-            }
-        }
-        match tree.graft(child) {
-            Some(graft) => self.describes_at_once(Ino::root_of(graft)),
-            None => matches!(**tree, Tree::Files(_)) || self.links_at_once(),
-        }
-    }
-
-    pub(super) fn describes_at_once(&self, ino: Ino) -> bool {
-        let Ok((slot, node)) = Self::parts(ino) else { return true };
-        match slot {
-            SlotId::BLOBS => self.links_at_once(),
-            _ => self
-                .slot(slot)
-                .is_ok_and(|slot| slot.grown().is_some() || (node == 0 && !slot.graft.is_files())),
-        }
-    }
-
-    /// Says whether a blob's link count is there, or is taken beside.
-    fn links_at_once(&self) -> bool {
-        self.links.are_counted() || self.catalog.groups().len() > links::MAX_AT_ONCE
-    }
-
-    pub(super) fn reads_at_once(&self, ino: Ino, offset: u64, len: usize) -> bool {
-        let Ok((slot, node)) = Self::parts(ino) else { return true };
-        if slot == SlotId::BLOBS {
-            return self.row(BlobId(node)).is_ok_and(|row| {
-                row.descriptor.size <= crate::blob::CHUNK
-                    || self.catalog.store().is_verified(&row.descriptor.digest)
-            });
-        }
-        let Ok(here) = self.slot(slot) else { return true };
-        match here.grown().map(|tree| &**tree) {
-            Some(Tree::Files(files)) => files.is_at_hand(node, offset, len as u64),
-            Some(Tree::Skeleton { .. }) => true,
-            None => false,
-        }
-    }
-
     /// Returns the path of a node below the mountpoint, for messages.
-    fn path(&self, ino: Ino) -> String {
+    pub(super) fn path(&self, ino: Ino) -> String {
         let Ok((mut slot, mut node)) = Self::parts(ino) else { return String::new() };
         if slot == SlotId::BLOBS {
             return self.row(BlobId(node)).map(|row| row.path.to_string()).unwrap_or_default();

@@ -1,0 +1,134 @@
+//! How trees grow: at a first look, once, and what a stat may wait for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::blobs::BlobId;
+use super::directories::Plan;
+use super::error::Error;
+use super::files::Files;
+use super::graft::{Graft, Slot, Tree};
+use super::ino::{Ino, SlotId};
+use super::skeleton::{Kind, Skeleton};
+use super::state::{Result, State};
+use crate::problems::Problem;
+
+/// Most trees a mount can number: what an inode number leaves for the slot.
+const MAX_SLOTS: usize = 1 << 24;
+
+/// Largest sum of blobs that a stat of `rootfs` or `diffs/N` goes over, in bytes. What the root of such a tree is, only
+/// its layers say; for small ones the answer is true at once, for large ones stat must not wait.
+const MAX_STAT_PASS: u64 = 32 << 20;
+
+/// How long such a stat waits at most: a bomb is small as well. The pass goes on.
+const MAX_STAT_WAIT: Duration = Duration::from_secs(1);
+
+impl State {
+    fn plan(&self, path: String) -> Plan<'_> {
+        Plan { catalog: &self.catalog, blobs: &self.blobs, options: &self.options, root: self.root(), path }
+    }
+
+    fn root(&self) -> Option<usize> {
+        let chosen = self.options.image.map(|n| self.catalog.groups()[n].same_as.unwrap_or(n));
+        chosen.or_else(|| self.catalog.sole_image())
+    }
+
+    /// Returns the tree of a slot, growing it where nobody has looked yet.
+    pub(super) fn tree(&self, id: SlotId) -> Result<Arc<Tree>> {
+        let slot = self.slot(id)?;
+        slot.tree(|| self.grow(id, &slot.graft))
+    }
+
+    fn grow(&self, id: SlotId, graft: &Graft) -> Result<Tree> {
+        let path = self.path(Ino::root_of(id));
+        let mut problem = |what: String| self.catalog.problems().add(&Problem::new(&*path, what));
+        let (store, options) = (&self.layers, &self.options);
+        match graft {
+            Graft::Diff(number, claim) => {
+                Ok(Tree::Files(Files::of_layer(store, *number, claim, options, &mut problem)?))
+            }
+            Graft::Rootfs(claims) => {
+                Ok(Tree::Files(Files::of_image(store, claims.as_ref().as_ref()?, options, &mut problem)?))
+            }
+            _ => {
+                let prefix = if path.is_empty() { path } else { path + "/" };
+                let mut skeleton = self.plan(prefix).build(graft)?;
+                let grafts = std::mem::take(&mut skeleton.grafts);
+                let first_slot = self.add_slots(id, &skeleton, grafts)?;
+                Ok(Tree::Skeleton { skeleton, first_slot })
+            }
+        }
+    }
+
+    fn add_slots(&self, id: SlotId, skeleton: &Skeleton, grafts: Vec<Graft>) -> Result<u32> {
+        let mut places = vec![0; grafts.len()];
+        for (n, node) in skeleton.nodes.iter().enumerate() {
+            if let Kind::Graft(graft) = node.kind {
+                places[graft as usize] = n;
+            }
+        }
+        let mut slots = self.slots.write();
+        if slots.len() + grafts.len() > MAX_SLOTS {
+            return Err(Error::TooManyTrees);
+        }
+        let first = u32::try_from(slots.len()).expect("below the bound");
+        for (graft, place) in grafts.into_iter().zip(places) {
+            let node = &skeleton.nodes[place];
+            let parent = Ino::new(id, node.parent);
+            slots.push(Arc::new(Slot::new(parent, &node.name, graft)));
+        }
+        Ok(first)
+    }
+
+    /// Says whether growing a tree takes a blink: its layers are small, and on this machine.
+    pub(super) fn grows_quickly(&self, graft: &Graft) -> bool {
+        let layers = graft.layers();
+        let bytes = layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.size));
+        bytes <= MAX_STAT_PASS
+            && layers.iter().all(|layer| self.catalog.store().is_near(&layer.descriptor.digest))
+    }
+
+    /// Grows a tree, and waits a while for it. The directory is there whether or not it can be listed: listing says
+    /// what is wrong with it.
+    pub(super) fn grow_a_while(&self, id: SlotId) {
+        let Some(state) = self.myself.upgrade() else { return };
+        let (done_in, done) = std::sync::mpsc::channel();
+        let grow = move || {
+            let _ = state.tree(id).inspect_err(|e| state.report(Ino::root_of(id), e));
+            let _ = done_in.send(());
+        };
+        if std::thread::Builder::new().name("stat".to_owned()).spawn(grow).is_ok() {
+            let _ = done.recv_timeout(MAX_STAT_WAIT);
+        }
+    }
+
+    /// Counts the names of all blobs, with the very functions that make the directories.
+    pub(super) fn count_links(&self) -> HashMap<BlobId, u32> {
+        let mut counts: HashMap<BlobId, u32> = HashMap::new();
+        let mut todo = vec![(Graft::Root, String::new())];
+        while let Some((graft, path)) = todo.pop() {
+            let Ok(mut skeleton) = self.plan(path.clone()).build(&graft) else { continue };
+            for id in skeleton.blobs() {
+                *counts.entry(id).or_default() += 1;
+            }
+            let mut grafts: Vec<Option<Graft>> =
+                std::mem::take(&mut skeleton.grafts).into_iter().map(Some).collect();
+            for (n, node) in skeleton.nodes.iter().enumerate() {
+                let Kind::Graft(number) = node.kind else { continue };
+                let shown =
+                    u32::try_from(n).is_ok_and(|n| skeleton.is_shown(n, &|group| self.catalog.class(group)));
+                if !shown {
+                    continue;
+                }
+                match grafts[number as usize].take() {
+                    // These hold no blobs.
+                    None | Some(Graft::Pretty(_) | Graft::Failed(_) | Graft::Diff(..) | Graft::Rootfs(_)) => {
+                    }
+                    Some(graft) => todo.push((graft, format!("{path}{}/", skeleton.path(n)))),
+                }
+            }
+        }
+        counts
+    }
+}

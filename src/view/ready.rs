@@ -1,0 +1,77 @@
+//! Which questions are answered at once, so that the threads that talk to the kernel may answer them.
+
+use super::blobs::BlobId;
+use super::graft::Tree;
+use super::ino::{Ino, SlotId};
+use super::links;
+use super::skeleton::Kind;
+use super::state::State;
+use crate::image::Class;
+
+impl State {
+    /// Says whether listing reads nothing: neither to grow the tree, nor to know what is in it.
+    pub(super) fn lists_at_once(&self, ino: Ino) -> bool {
+        let Ok((slot, _)) = Self::place(ino) else { return true };
+        let Ok(here) = self.slot(slot) else { return true };
+        match here.grown().map(|tree| &**tree) {
+            Some(Tree::Files(_)) => true,
+            Some(Tree::Skeleton { skeleton, .. }) => !skeleton.is_conditional && self.links_at_once(),
+            None => false,
+        }
+    }
+
+    pub(super) fn looks_up_at_once(&self, parent: Ino, name: &[u8]) -> bool {
+        let Ok((slot, node)) = Self::place(parent) else { return true };
+        let Ok(here) = self.slot(slot) else { return true };
+        let tree = match here.grown() {
+            None => return false,
+            Some(tree) => tree,
+        };
+        let Ok(Some(child)) = tree.child(node, name) else { return true };
+        if let Tree::Skeleton { skeleton, .. } = &**tree {
+            let told = |when: (usize, Class)| self.catalog.known_class(when.0).is_some();
+            let found = skeleton.node(child);
+            let is_directory = found.is_some_and(|found| matches!(found.kind, Kind::Directory(_)));
+            if found.is_some_and(|found| !found.when.is_none_or(told))
+                || (skeleton.is_conditional && is_directory)
+            {
+                return false;
+            }
+        }
+        match tree.graft(child) {
+            Some(graft) => self.describes_at_once(Ino::root_of(graft)),
+            None => matches!(**tree, Tree::Files(_)) || self.links_at_once(),
+        }
+    }
+
+    pub(super) fn describes_at_once(&self, ino: Ino) -> bool {
+        let Ok((slot, node)) = Self::parts(ino) else { return true };
+        match slot {
+            SlotId::BLOBS => self.links_at_once(),
+            _ => self
+                .slot(slot)
+                .is_ok_and(|slot| slot.grown().is_some() || (node == 0 && !slot.graft.is_files())),
+        }
+    }
+
+    /// Says whether a blob's link count is there, or is taken beside.
+    fn links_at_once(&self) -> bool {
+        self.links.are_counted() || self.catalog.groups().len() > links::MAX_AT_ONCE
+    }
+
+    pub(super) fn reads_at_once(&self, ino: Ino, offset: u64, len: usize) -> bool {
+        let Ok((slot, node)) = Self::parts(ino) else { return true };
+        if slot == SlotId::BLOBS {
+            return self.row(BlobId(node)).is_ok_and(|row| {
+                row.descriptor.size <= crate::blob::CHUNK
+                    || self.catalog.store().is_verified(&row.descriptor.digest)
+            });
+        }
+        let Ok(here) = self.slot(slot) else { return true };
+        match here.grown().map(|tree| &**tree) {
+            Some(Tree::Files(files)) => files.is_at_hand(node, offset, len as u64),
+            Some(Tree::Skeleton { .. }) => true,
+            None => false,
+        }
+    }
+}
