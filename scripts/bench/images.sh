@@ -52,9 +52,10 @@ pack_ml() {
     rm -rf "$work"
     mkdir "$work"
     export SOURCE_DATE_EPOCH=1704164645
-    mmdebstrap -q --variant=minbase bookworm "$work/debian.tar"
+    mmdebstrap -q --variant=minbase bookworm "$work/base.tar"
     mmdebstrap -q --variant=minbase --include=python3,python3-pip,python3-dev,nginx,git,curl bookworm "$work/full.tar"
-    python3 $bench_python/layers.py diff "$work/debian.tar" "$work/full.tar" >"$work/packages.tar"
+    python3 $bench_python/layers.py diff "$work/base.tar" >"$work/debian.tar"
+    python3 $bench_python/layers.py diff "$work/full.tar" "$work/base.tar" >"$work/packages.tar"
     fetch_wheels "$work" "${wheels[@]}"
     python3 $bench_python/layers.py wheels "$work"/*.whl >"$work/wheels.tar"
     python3 $bench_python/layout.py pack "$1" ml "$work/debian.tar" "$work/packages.tar" "$work/wheels.tar"

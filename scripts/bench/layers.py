@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the layers of the reference images as tars on standard output.
 
-  layers.py diff BASE.tar FULL.tar   what FULL has and BASE has not, and a whiteout for what it lost
+  layers.py diff FULL.tar [BASE.tar] what FULL has and BASE has not, and a whiteout for what it lost
   layers.py wheels WHEEL...          wheels, unpacked where Debian's python looks for them
   layers.py small COUNT              COUNT small files, a hundred a directory
 
@@ -78,17 +78,31 @@ def member(name, mode):
     return info
 
 
-def diff(base, full, out):
-    with tarfile.open(base) as tar:
-        before = {info.name.rstrip("/"): fingerprint(tar, info) for info in tar}
+def diff(full, base, out):
+    before = {}
+    if base:
+        with tarfile.open(base) as tar:
+            before = {plain(info.name): fingerprint(tar, info) for info in tar}
     with tarfile.open(full) as tar, tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as layer:
         for info in tar:
-            if before.pop(info.name.rstrip("/"), None) != fingerprint(tar, info):
-                layer.addfile(info, tar.extractfile(info) if info.isreg() else None)
+            found = fingerprint(tar, info)
+            content = tar.extractfile(info) if info.isreg() else None
+            info.name = plain(info.name)
+            for long_name in "path", "linkpath":  # would win over what we set
+                info.pax_headers.pop(long_name, None)
+            if info.islnk():
+                info.linkname = plain(info.linkname)
+            if before.pop(info.name, None) != found and info.name:
+                layer.addfile(info, content)
         for name in sorted(before):
             parent, _, last = name.rpartition("/")
             if parent not in before:
                 layer.addfile(member(f"{parent}/.wh.{last}".lstrip("/"), 0o644))
+
+
+def plain(name):
+    """Builders write names without `./`, and ratarmount cannot follow hard links that have it."""
+    return "" if name == "." else name.removeprefix("./").rstrip("/")
 
 
 def fingerprint(tar, info):
@@ -100,7 +114,7 @@ def main():
     command, arguments = sys.argv[1], sys.argv[2:]
     out = sys.stdout.buffer
     if command == "diff":
-        diff(*arguments, out)
+        diff(arguments[0], arguments[1] if len(arguments) > 1 else None, out)
     elif command == "wheels":
         wheels(arguments, out)
     elif command == "small":
