@@ -10,7 +10,7 @@ use super::{Args, cache, log as logging, memory, mount_options, source};
 use crate::blob::BlobStore;
 use crate::cache::Cache;
 use crate::fuse::{Access, MountOptions, mount};
-use crate::image::Catalog;
+use crate::image::{Catalog, Group};
 use crate::layer::LayerStore;
 use crate::oci::{Digest, Index, Platform};
 use crate::problems::Problems;
@@ -153,6 +153,14 @@ fn choose(catalog: &mut Catalog, wanted: &str) -> anyhow::Result<usize> {
         })?;
         let digest = entry.descriptor?.digest;
         return catalog.pin(&digest).with_context(|| format!("image {wanted}: {digest} is not to be found"));
+    }
+    // Docker and its archives write names in full; people do not.
+    let ending = format!("/{wanted}");
+    let is_meant =
+        |g: &Group| g.same_as.is_none() && g.name.as_ref().is_some_and(|name| name.ends_with(&ending));
+    let mut meant = (0..catalog.groups().len()).filter(|n| is_meant(&catalog.groups()[*n]));
+    if let (Some(only), None) = (meant.next(), meant.next()) {
+        return Ok(only);
     }
     if let Ok(digest) = Digest::parse(wanted) {
         return catalog

@@ -64,20 +64,22 @@ fn source(error: &SourceError) -> Errno {
 fn layer(error: &LayerError) -> Errno {
     match error {
         LayerError::Blob(e) => blob(e),
-        LayerError::Codec(CodecError::WindowTooLarge { .. }) => Errno::EOPNOTSUPP,
-        LayerError::Codec(CodecError::OutOfMemory { .. }) => Errno::ENOMEM,
-        LayerError::Codec(
+        LayerError::Codec { cause, .. } => match cause {
+            CodecError::WindowTooLarge { .. } => Errno::EOPNOTSUPP,
+            CodecError::OutOfMemory { .. } => Errno::ENOMEM,
             CodecError::Truncated { .. }
             | CodecError::Corrupt { .. }
             | CodecError::Checksum { .. }
             | CodecError::Length { .. }
-            | CodecError::BadCheckpoint { .. },
-        ) => Errno::EIO,
-        LayerError::Records(RecordsError::TooMany | RecordsError::TooLarge) => Errno::EFBIG,
-        LayerError::Records(RecordsError::Bad { .. } | RecordsError::Count { .. }) => Errno::EIO,
+            | CodecError::BadCheckpoint { .. } => Errno::EIO,
+        },
+        LayerError::Records { cause, .. } => match cause {
+            RecordsError::TooMany | RecordsError::TooLarge => Errno::EFBIG,
+            RecordsError::Bad { .. } | RecordsError::Count { .. } => Errno::EIO,
+        },
         LayerError::TooLong { .. } => Errno::EFBIG,
         LayerError::NotALayer { .. } | LayerError::Unverifiable(_) => Errno::EOPNOTSUPP,
-        LayerError::Tar(_)
+        LayerError::Tar { .. }
         | LayerError::DiffId { .. }
         | LayerError::Changed { .. }
         | LayerError::PastEnd { .. }

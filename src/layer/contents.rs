@@ -1,11 +1,10 @@
 //! What is done with the contents of a layer, its decompressed stream: its digests, its entries.
 
-use super::LayerError;
 use crate::codec::Checkpoint;
 use crate::oci::{Algorithm, Digest, Hasher};
 use crate::stream::{Sink, SpillWriter};
 use crate::tar::{self, Event, Parser, TarError};
-use crate::tree::{Extent, Record, RecordKind, Records, Time};
+use crate::tree::{Extent, Record, RecordKind, Records, RecordsError, Time};
 
 /// Most lines about one layer. A person reads the first few, and a hostile layer could state millions.
 const MAX_PROBLEMS: usize = 1_000;
@@ -21,6 +20,27 @@ pub(super) struct Contents {
     spill: Option<SpillWriter>,
 }
 
+/// Why a stream is no layer.
+#[derive(Debug)]
+pub(super) enum ContentsError {
+    /// It is no tar.
+    Tar(TarError),
+    /// It has more entries than we take.
+    Records(RecordsError),
+}
+
+impl From<TarError> for ContentsError {
+    fn from(e: TarError) -> Self {
+        Self::Tar(e)
+    }
+}
+
+impl From<RecordsError> for ContentsError {
+    fn from(e: RecordsError) -> Self {
+        Self::Records(e)
+    }
+}
+
 /// What the stream came to.
 pub(super) struct End {
     pub(super) diff_ids: Vec<Digest>,
@@ -32,7 +52,7 @@ struct Entries {
     records: Records,
     problems: Vec<String>,
     more: u64,
-    failed: Option<LayerError>,
+    failed: Option<RecordsError>,
 }
 
 impl Contents {
@@ -47,7 +67,7 @@ impl Contents {
     }
 
     /// Ends the stream. `checkpoints` tell whether it is worth keeping decompressed.
-    pub(super) fn finish(mut self, checkpoints: &[Checkpoint]) -> Result<End, LayerError> {
+    pub(super) fn finish(mut self, checkpoints: &[Checkpoint]) -> Result<End, ContentsError> {
         if let Some(parser) = self.parser.take() {
             match parser.finish(&mut |event| self.entries.take(event)) {
                 Ok(()) => {}
@@ -60,7 +80,7 @@ impl Contents {
         }
         let Entries { mut records, mut problems, more, failed } = self.entries;
         if let Some(e) = failed {
-            return Err(e);
+            return Err(e.into());
         }
         if more > 0 {
             problems.push(format!("{more} more problems with this layer"));
@@ -95,7 +115,7 @@ impl Entries {
                 if self.failed.is_none()
                     && let Err(e) = push(&mut self.records, &entry)
                 {
-                    self.failed = Some(e.into());
+                    self.failed = Some(e);
                 }
             }
             Event::Problem(problem) => {
@@ -120,7 +140,7 @@ impl Entries {
 }
 
 /// Translates a tar's entry to a tree's record.
-fn push(records: &mut Records, entry: &tar::Entry) -> Result<(), crate::tree::RecordsError> {
+fn push(records: &mut Records, entry: &tar::Entry) -> Result<(), RecordsError> {
     let kind = match &entry.kind {
         tar::Kind::Regular => RecordKind::Regular,
         tar::Kind::Directory => RecordKind::Directory,

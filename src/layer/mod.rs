@@ -33,14 +33,29 @@ pub enum LayerError {
     #[error(transparent)]
     Blob(#[from] BlobError),
     /// Its compression.
-    #[error(transparent)]
-    Codec(#[from] CodecError),
+    #[error("{digest}: {cause}")]
+    Codec {
+        /// The blob.
+        digest: Digest,
+        /// What is wrong.
+        cause: CodecError,
+    },
     /// Its tar.
-    #[error(transparent)]
-    Tar(#[from] TarError),
+    #[error("{digest}: {cause}")]
+    Tar {
+        /// The blob.
+        digest: Digest,
+        /// What is wrong.
+        cause: TarError,
+    },
     /// More entries than we take.
-    #[error(transparent)]
-    Records(#[from] RecordsError),
+    #[error("{digest}: {cause}")]
+    Records {
+        /// The blob.
+        digest: Digest,
+        /// What is wrong.
+        cause: RecordsError,
+    },
     /// The decompressed bytes are not what the configuration says (config.md, "rootfs.diff_ids").
     #[error("{digest}: decompresses to {found}, the configuration's diff_id is {expected}")]
     DiffId {
@@ -79,8 +94,10 @@ pub enum LayerError {
         media_type: String,
     },
     /// Longer than we go over.
-    #[error("decompresses to more than {limit} bytes")]
+    #[error("{digest}: decompresses to more than {limit} bytes")]
     TooLong {
+        /// The blob.
+        digest: Digest,
         /// Our limit.
         limit: u64,
     },
@@ -95,10 +112,10 @@ fn of_stream(digest: &Digest, error: StreamError) -> LayerError {
     match error {
         StreamError::Read(cause) => BlobError::Read { digest, cause }.into(),
         StreamError::Short { expected, found } => BlobError::Size { digest, expected, found }.into(),
-        StreamError::Codec(e) => e.into(),
+        StreamError::Codec(cause) => LayerError::Codec { digest, cause },
         StreamError::Changed { offset } => LayerError::Changed { digest, offset },
         StreamError::PastEnd { len } => LayerError::PastEnd { digest, len },
-        StreamError::TooLong { limit } => LayerError::TooLong { limit },
+        StreamError::TooLong { limit } => LayerError::TooLong { digest, limit },
         StreamError::Bug(what) => LayerError::Bug(what),
     }
 }
@@ -132,7 +149,8 @@ pub struct Layer {
 impl Layer {
     /// Returns the layer's entries, in the order of the archive.
     pub fn records(&self) -> Result<Records, LayerError> {
-        Ok(self.records.unpack()?)
+        let told = |cause| LayerError::Records { digest: self.digest().clone(), cause };
+        self.records.unpack().map_err(told)
     }
 
     /// Returns what is odd about the layer, a line each.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::contents::Contents;
+use super::contents::{Contents, ContentsError};
 use super::index::{LayerIndex, PackedRecords};
 use super::{LayerError, of_stream};
 use crate::blob::BlobError;
@@ -41,7 +41,10 @@ pub(super) fn pass(
         return Err(BlobError::Mismatch { expected: digest.clone(), found }.into());
     }
     let (stream, oddities) = decoded.map_err(of_stream)?;
-    let end = output.finish(&stream.checkpoints)?;
+    let end = output.finish(&stream.checkpoints).map_err(|e| match e {
+        ContentsError::Tar(cause) => LayerError::Tar { digest: digest.clone(), cause },
+        ContentsError::Records(cause) => LayerError::Records { digest: digest.clone(), cause },
+    })?;
     let mut problems: Vec<String> = oddities.iter().map(ToString::to_string).collect();
     problems.extend(end.problems);
     let records = PackedRecords::new(&end.records).map_err(|e| of_stream(e.into()))?;

@@ -10,7 +10,6 @@ use super::pass::pass;
 use super::{Blob, Layer, LayerError, index_file};
 use crate::blob::{BlobStore, Flight};
 use crate::cache::{Cache, Key, Shelf};
-use crate::codec::Compression;
 use crate::oci::{Algorithm, Descriptor, Digest, MediaType};
 use crate::stream::{Pool, Spill, Stream};
 
@@ -94,15 +93,23 @@ impl LayerStore {
     }
 
     fn open(&self, descriptor: &Descriptor, algorithm: Algorithm) -> Result<Arc<Layer>, LayerError> {
-        let index = match self.cached(descriptor, algorithm) {
-            Some(index) => index,
-            None => self.pass(descriptor, algorithm)?,
+        let copy = |index: &LayerIndex| {
+            let cache = self.cache.as_ref().filter(|_| Spill::is_wanted(&index.stream))?;
+            Spill::open(cache, &Key::from(&descriptor.digest), index.stream.stream_len)
         };
-        let spill = match index.stream.compression {
-            Compression::None => None,
-            _ => self.cache.as_ref().and_then(|cache| {
-                Spill::open(cache, &Key::from(&descriptor.digest), index.stream.stream_len)
-            }),
+        let (index, spill) = match self.cached(descriptor, algorithm).map(|index| (copy(&index), index)) {
+            // Without its decompressed copy, such a layer would be decoded from the start for each read.
+            Some((None, index)) if Spill::is_wanted(&index.stream) => {
+                let index = self.pass(descriptor, algorithm)?;
+                let spill = copy(&index);
+                (index, spill)
+            }
+            Some((spill, index)) => (index, spill),
+            None => {
+                let index = self.pass(descriptor, algorithm)?;
+                let spill = copy(&index);
+                (index, spill)
+            }
         };
         let LayerIndex { stream, diff_ids, records, problems } = index;
         let blob = Blob { blobs: self.blobs.clone(), descriptor: descriptor.clone() };

@@ -21,6 +21,9 @@ const MAX_SLOTS: usize = 1 << 24;
 /// its layers say; for small ones the answer is true at once, for large ones stat must not wait.
 const MAX_STAT_PASS: u64 = 32 << 20;
 
+/// The same for one of `diffs/`, which are many: `ls -l` asks for each.
+const MAX_STAT_PASS_OF_LAYER: u64 = 1 << 20;
+
 /// How long such a stat waits at most: a bomb is small as well. The pass goes on.
 const MAX_STAT_WAIT: Duration = Duration::from_secs(1);
 
@@ -84,9 +87,9 @@ impl State {
     /// Says whether growing a tree takes a blink: its layers are small, and on this machine.
     pub(super) fn grows_quickly(&self, graft: &Graft) -> bool {
         let layers = graft.layers();
+        let limit = if matches!(graft, Graft::Diff(..)) { MAX_STAT_PASS_OF_LAYER } else { MAX_STAT_PASS };
         let bytes = layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.size));
-        bytes <= MAX_STAT_PASS
-            && layers.iter().all(|layer| self.catalog.store().is_near(&layer.descriptor.digest))
+        bytes <= limit && layers.iter().all(|layer| self.catalog.store().is_near(&layer.descriptor.digest))
     }
 
     /// Grows a tree, and waits a while for it. The directory is there whether or not it can be listed: listing says
