@@ -204,7 +204,8 @@ impl<I: Input> Stream<I> {
             let mut bytes = self.pool.blocks.buffer(len);
             if !self.read_spill(number, &mut bytes) {
                 let raw = self.input.open()?;
-                self.decode(&*raw, number, &mut bytes).map_err(|e| self.input.error(e))?;
+                let decoded = self.decode(&*raw, number, &mut bytes);
+                decoded.map_err(|e| self.input.error(changed(e, start)))?;
             }
             Ok(Arc::new(bytes))
         })
@@ -260,6 +261,19 @@ impl<I: Input> Stream<I> {
         *self.spill.lock() = None;
         spill.remove();
         false
+    }
+}
+
+/// What was gone over once decompressed well: if it does not now, it is no longer what it was.
+fn changed(error: StreamError, offset: u64) -> StreamError {
+    match error {
+        StreamError::Codec(
+            CodecError::Truncated { .. }
+            | CodecError::Corrupt { .. }
+            | CodecError::Checksum { .. }
+            | CodecError::Length { .. },
+        ) => StreamError::Changed { offset },
+        other => other,
     }
 }
 
