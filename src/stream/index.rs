@@ -6,10 +6,10 @@ use crate::codec::{Checkpoint, Compression};
 /// Bytes of the decompressed stream under one chunk digest: decoded, checked and cached as one.
 ///
 /// A random read decodes one chunk and, on average, half the distance between two checkpoints before it.
-pub const CHUNK: u64 = 256 << 10;
+pub const CHUNK: u64 = 128 << 10;
 
 /// Least distance between checkpoints in the decompressed stream, in bytes.
-pub(super) const SPACING: u64 = 512 << 10;
+pub(super) const SPACING: u64 = 384 << 10;
 
 /// Everything needed to read a stream anywhere. A pure function of the compressed bytes.
 ///

@@ -8,10 +8,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use parking_lot::Mutex;
 
 /// Most chunks decoded ahead of a reader: 8 MiB, a quarter of what is kept in memory.
-const MAX_AHEAD: u64 = 32;
+const MAX_AHEAD: u64 = 64;
 
 /// A run this long is decoded beside another one: getting to where it starts costs a few per cent of it.
-pub(super) const LONG: u64 = 16;
+pub(super) const LONG: u64 = 32;
 
 /// Wishes waiting; more are dropped, for a wish is only a wish.
 const MAX_WAITING: usize = 32;

@@ -11,7 +11,7 @@ use crate::codec::{self, At, Checkpoint, Compression, Entry, Oddity, Scanner};
 use crate::read_at::ReadAt;
 
 /// Bytes handled at once: a whole number of chunks.
-const PIECE: usize = 4 * CHUNK as usize;
+const PIECE: usize = 8 * CHUNK as usize;
 
 /// The same for what is small itself: clearing megabytes would take longer than going over it.
 const SMALL_PIECE: usize = 64 << 10;
