@@ -3,7 +3,7 @@
 #
 #   scripts/fuzz.sh [SECONDS]      SECONDS for each target, 60 unless told otherwise
 #
-# FUZZ_TARS names a directory with more tars to begin with. What a target finds lies in fuzz/artifacts and in
+# FUZZ_SEED=N makes a run begin as the last one of that number did, as far as its time reaches. FUZZ_TARS names a directory with more tars to begin with. What a target finds lies in fuzz/artifacts and in
 # fuzz/corpus, which are not in the repository: a finding becomes a test of its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -61,7 +61,7 @@ for target in $(cd fuzz && cargo fuzz list); do
     say "fuzz $target, $seconds s"
     # The limits are part of the test: neither memory nor time may grow with what the input claims.
     (cd fuzz && cargo fuzz run -s none --fuzz-dir . "$target" -- \
-        -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=20 -max_len=65536 -print_final_stats=1) >"$work/log" 2>&1 || {
+        ${FUZZ_SEED:+-seed="$FUZZ_SEED"} -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=20 -max_len=65536 -print_final_stats=1) >"$work/log" 2>&1 || {
         tail -n 60 "$work/log"
         die "$target found something: fuzz/artifacts/$target"
     }

@@ -28,7 +28,7 @@ impl Stage {
     }
 
     fn store(&self) -> LayerStore {
-        let source = ocifs::source::open(&self.directory.path().join("layout")).expect("a layout");
+        let source = ocifs::source::open(&self.directory.path().join("layout"), ocifs::source::Kind::Any, None).expect("a layout");
         LayerStore::new(Arc::new(BlobStore::new(source)), Some(Arc::new(Cache::new(self.cache()))))
     }
 
