@@ -16,7 +16,7 @@ for argument in "$@"; do
     esac
 done
 
-need_packages gcc libc6-dev pkg-config ca-certificates fuse3 skopeo umoci buildah attr jq python3 uidmap rsync
+need_packages gcc libc6-dev pkg-config ca-certificates fuse3 skopeo umoci buildah attr jq python3 uidmap rsync \
     busybox-static shellcheck
 command -v cargo >/dev/null || die "cargo is missing: install Rust 1.88 or later (https://rustup.rs)"
 
