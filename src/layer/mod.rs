@@ -1,6 +1,6 @@
 //! One layer: its entries, and any byte of its decompressed stream, checked. Knows no kernel, no names in the mount.
 //!
-//! The first look at a layer goes over its blob once ([`pass`]) and yields its [`LayerIndex`], which is kept in memory
+//! The first look at a layer goes over its blob once (`pass.rs`) and yields its [`LayerIndex`], which is kept in memory
 //! and in a cache directory. From then on its contents are a [`Stream`] that can be read anywhere.
 
 mod contents;

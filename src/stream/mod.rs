@@ -1,6 +1,6 @@
 //! Bytes in the middle of a compressed stream, each chunk held against its digest.
 //!
-//! Knows no tar and no digest of an image. One pass over the compressed bytes ([`scan`]) yields a [`StreamIndex`]; from
+//! Knows no tar and no digest of an image. One pass over the compressed bytes ([`scan()`]) yields a [`StreamIndex`]; from
 //! then on a byte is decoded from the nearest checkpoint, a chunk at a time, and what does not match its chunk's digest
 //! is not handed out. So whatever vouches for the pass vouches for every later read.
 
