@@ -204,6 +204,24 @@ impl BlobStore {
         self.source.is_near(digest)
     }
 
+    /// Says whether the source's documents are elsewhere: then nothing is read only to count or to add up.
+    pub fn is_remote(&self) -> bool {
+        self.source.is_remote()
+    }
+
+    /// Returns the blobs the source holds where that is known or quickly asked, with their sizes in bytes.
+    pub fn held_at_once(&self) -> Arc<HashMap<Digest, u64>> {
+        if self.is_remote() {
+            return self.held.lock().clone().unwrap_or_default();
+        }
+        self.held().unwrap_or_default()
+    }
+
+    /// Tells the source that what it gave under `digest` was something else.
+    pub fn distrust(&self, digest: &Digest) {
+        self.source.distrust(digest);
+    }
+
     /// Returns the bytes of index.json, which nothing vouches for: it is the anchor.
     pub fn index(&self) -> Result<Vec<u8>, SourceError> {
         self.source.index()
@@ -231,7 +249,7 @@ impl BlobStore {
 
     /// Returns a blob's bytes as the source has them now. Unchecked: for this module only.
     fn raw(&self, descriptor: &Descriptor) -> Result<Box<dyn ReadAt>, BlobError> {
-        match (self.source.open(&descriptor.digest), &descriptor.data) {
+        match (self.source.open_described(descriptor), &descriptor.data) {
             (Err(SourceError::Absent), Data::Content(bytes)) => Ok(Box::new(bytes.to_vec())),
             (Err(SourceError::Absent), _) if descriptor.digest.as_str() == EMPTY_JSON_DIGEST => {
                 Ok(Box::new(EMPTY_JSON.to_vec()))
@@ -268,7 +286,7 @@ impl BlobStore {
             if size > MAX_BLOB {
                 return Err(BlobError::TooLarge { digest: digest.clone(), size, limit: MAX_BLOB });
             }
-            verified::hash_all(&*raw, digest, size)?
+            verified::hash_all(&*raw, digest, size).inspect_err(|e| self.distrust_after(e))?
         };
         self.stats.passes.fetch_add(1, Relaxed);
         self.stats.hashed.fetch_add(size, Relaxed);
@@ -293,8 +311,17 @@ impl BlobStore {
                 let chunks = ChunkDigests::of(&bytes);
                 Ok((bytes, chunks))
             }
-            Some(found) => Err(BlobError::Mismatch { expected: digest.clone(), found }),
+            Some(found) => {
+                self.distrust(digest);
+                Err(BlobError::Mismatch { expected: digest.clone(), found })
+            }
             None => Err(BlobError::Unverifiable { digest: digest.clone() }),
+        }
+    }
+
+    fn distrust_after(&self, error: &BlobError) {
+        if let BlobError::Mismatch { expected, .. } = error {
+            self.distrust(expected);
         }
     }
 }

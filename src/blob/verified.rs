@@ -88,7 +88,10 @@ impl VerifiedBlob {
 
     /// Fills `buf`, which begins at a chunk's beginning and ends at one's end, and checks it.
     fn read_chunks(&self, raw: &dyn ReadAt, first: u64, buf: &mut [u8]) -> Result<(), BlobError> {
-        let changed = |offset| BlobError::Changed { digest: self.digest().clone(), offset };
+        let changed = |offset| {
+            self.store.distrust(self.digest());
+            BlobError::Changed { digest: self.digest().clone(), offset }
+        };
         let got = raw.read_at(first, buf).map_err(|e| BlobError::read(self.digest(), e))?;
         if got < buf.len() {
             return Err(changed(first + got as u64));

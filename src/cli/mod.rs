@@ -6,6 +6,7 @@ mod log;
 mod memory;
 mod mount;
 mod mount_options;
+mod registry;
 mod source;
 
 use std::ffi::{OsStr, OsString};
@@ -76,6 +77,18 @@ struct Args {
     /// Keep nothing on disk: every mount indexes its layers anew
     #[arg(long, conflicts_with = "cache_dir")]
     no_cache: bool,
+
+    /// docker://: trust the certificate authorities in this PEM file as well
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+
+    /// docker://: ask the registry without TLS (this machine's own is asked so anyway)
+    #[arg(long)]
+    plain_http: bool,
+
+    /// docker://: how long the registry may give nothing before it counts as gone [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = registry::seconds)]
+    timeout: Option<std::time::Duration>,
 
     /// Append the log to this file
     #[arg(long, value_name = "FILE")]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 
 use super::daemon::{self, Role};
-use super::{Args, cache, log as logging, memory, mount_options, source};
+use super::{Args, cache, log as logging, memory, mount_options, registry, source};
 use crate::blob::BlobStore;
 use crate::cache::Cache;
 use crate::fuse::{Access, MountOptions, mount};
@@ -23,6 +23,7 @@ const MAX_NAMES: usize = 20;
 #[derive(Debug)]
 pub(super) struct Options {
     source: source::Location,
+    registry: registry::Options,
     shown_source: String,
     mountpoint: PathBuf,
     foreground: bool,
@@ -45,12 +46,20 @@ impl Options {
             noexec |= mount_options::read(&list, &mut args)?;
         }
         let source = source::parse(&args.source)?;
+        if source.in_registry {
+            registry::check(&source.path.to_string_lossy())?;
+        }
         if args.image.is_some() && source.image.is_some() {
             bail!("the image is named twice: in {} and by --image", args.source);
         }
         Ok(Self {
             image: args.image.or_else(|| source.image.clone()),
             source,
+            registry: registry::Options {
+                tls_ca: args.tls_ca,
+                plain_http: args.plain_http,
+                timeout: args.timeout,
+            },
             shown_source: args.source,
             mountpoint: args.mountpoint,
             foreground: args.foreground,
@@ -76,7 +85,13 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
     memory::bound();
     logging::start(options.log_file.as_deref(), options.verbose)?;
     let cache = options.cache_dir.clone().map(|dir| Arc::new(Cache::new(dir)));
-    let source = crate::source::open(&options.source.path, options.source.kind, cache.as_ref())?;
+    let source = match options.source.in_registry {
+        true => {
+            let reference = options.source.path.to_string_lossy();
+            registry::open(&reference, &options.registry, options.cache_dir.as_deref())?
+        }
+        false => crate::source::open(&options.source.path, options.source.kind, cache.as_ref())?,
+    };
     let mut catalog = Catalog::read(Arc::new(BlobStore::new(source)), Arc::new(Problems::default()))
         .with_context(|| options.source.path.display().to_string())?;
     let image = options.image.as_deref().map(|wanted| choose(&mut catalog, wanted)).transpose()?;

@@ -93,13 +93,19 @@ pub(super) fn read(list: &str, args: &mut Args) -> anyhow::Result<bool> {
                 args.symlinks =
                     SymlinksArg::from_str(need()?, false).map_err(|e| anyhow!("-o {option}: {e}"))?;
             }
+            "tls_ca" | "tls-ca" => args.tls_ca = Some(need()?.into()),
+            "plain_http" | "plain-http" => args.plain_http = true,
+            "timeout" => {
+                let seconds = super::registry::seconds(need()?);
+                args.timeout = Some(seconds.map_err(|e| anyhow!("-o {option}: {e}"))?);
+            }
             "log_file" | "log-file" => args.log_file = Some(need()?.into()),
             _ if name.starts_with("x-") || name.starts_with("X-") => {}
             _ if value.is_none() && PASSED_OVER.contains(&name) => {}
             _ if value.is_some() && PASSED_OVER_WITH_VALUE.contains(&name) => {}
             _ => bail!(
                 "-o {option}: no such option; ocifs knows ro, allow_other, allow_root, noexec, uid=, gid=, image=, \
-                 platform=, symlinks=, cache_dir=, no_cache, log_file="
+                 platform=, symlinks=, cache_dir=, no_cache, tls_ca=, plain_http, timeout=, log_file="
             ),
         }
     }

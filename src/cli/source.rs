@@ -13,26 +13,31 @@ pub(super) struct Location {
     pub(super) path: PathBuf,
     /// What it was said to be.
     pub(super) kind: Kind,
+    /// Whether `path` is no path but a reference to an image in a registry.
+    pub(super) in_registry: bool,
     /// The image's name in it, where one was given.
     pub(super) image: Option<String>,
 }
 
-/// Reads `PATH`, `oci:DIR[:NAME]`, `oci-archive:FILE[:NAME]` or `docker-archive:FILE[:NAME|:@NUMBER]`.
+/// Reads `PATH`, `oci:DIR[:NAME]`, `oci-archive:FILE[:NAME]`, `docker-archive:FILE[:NAME|:@NUMBER]` or
+/// `docker://HOST/NAME[:TAG|@DIGEST]`.
 ///
 /// As skopeo does, the name begins at the first colon; unlike there, a path with colons in it is taken as it is when
 /// it exists.
 pub(super) fn parse(text: &str) -> anyhow::Result<Location> {
     let exists = |path: &str| Path::new(path).symlink_metadata().is_ok();
-    let bare = || Location { path: text.into(), kind: Kind::Any, image: None };
+    let location = |path: &str, kind| Location { path: path.into(), kind, in_registry: false, image: None };
+    let bare = || location(text, Kind::Any);
     let Some((transport, rest)) = text.split_once(':').filter(|_| !exists(text)) else { return Ok(bare()) };
     let kind = match transport {
         "oci" => Kind::LayoutDir,
         "oci-archive" => Kind::LayoutTar,
         "docker-archive" => Kind::DockerArchive(None),
-        "docker" | "docker-daemon" | "containers-storage" | "dir" => {
+        "docker" => return Ok(Location { in_registry: true, ..location(rest, Kind::Any) }),
+        "docker-daemon" | "containers-storage" | "dir" => {
             bail!(
                 "{text}: `{transport}:` is no source of this version, which mounts `oci:` directories, \
-                 `oci-archive:` and `docker-archive:` files"
+                 `oci-archive:` and `docker-archive:` files, and `docker://` registries"
             );
         }
         _ => return Ok(bare()),
@@ -41,12 +46,11 @@ pub(super) fn parse(text: &str) -> anyhow::Result<Location> {
         Some((path, image)) if !exists(rest) => (path, Some(image)),
         _ => (rest, None),
     };
-    let path = path.into();
     // An image of manifest.json may have many names in the layout that is made of it, or none: it is chosen there.
     if let (Kind::DockerArchive(_), Some(number)) = (kind, image.and_then(number)) {
-        return Ok(Location { path, kind: Kind::DockerArchive(Some(number)), image: None });
+        return Ok(location(path, Kind::DockerArchive(Some(number))));
     }
-    Ok(Location { path, kind, image: image.map(str::to_owned) })
+    Ok(Location { image: image.map(str::to_owned), ..location(path, kind) })
 }
 
 /// Reads `@NUMBER`, which counts images in the order of the source, from 0.
@@ -78,10 +82,12 @@ mod tests {
             ("docker-archive:/a.tar:@+1", "/a.tar", docker(None), Some("@+1")),
         ] {
             let got = parse(text).unwrap();
-            let expected = Location { path: path.into(), kind, image: image.map(str::to_owned) };
+            let image = image.map(str::to_owned);
+            let expected = Location { path: path.into(), kind, in_registry: false, image };
             assert_eq!(got, expected, "{text}");
         }
-        for text in ["docker://host/name", "docker-daemon:x:1", "dir:/a"] {
+        assert!(parse("docker://host/name").unwrap().in_registry);
+        for text in ["docker-daemon:x:1", "dir:/a"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

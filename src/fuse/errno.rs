@@ -1,5 +1,7 @@
 //! From failures to errno: the only place that decides. docs/semantics.md has the same table.
 
+use std::io;
+
 use fuser::Errno;
 
 use crate::blob::{BlobError, SourceError};
@@ -41,8 +43,18 @@ fn blob(error: &BlobError) -> Errno {
         | BlobError::Mismatch { .. }
         | BlobError::Changed { .. }
         | BlobError::Data { .. }
-        | BlobError::NotRegular { .. }
-        | BlobError::Read { .. } => Errno::EIO,
+        | BlobError::NotRegular { .. } => Errno::EIO,
+        BlobError::Read { cause, .. } => read(cause),
+    }
+}
+
+/// What a registry answered comes as the kind of an I/O error; of everything else only the text tells.
+fn read(cause: &io::Error) -> Errno {
+    match cause.kind() {
+        io::ErrorKind::NotFound => Errno::ENODATA,
+        io::ErrorKind::PermissionDenied => Errno::EACCES,
+        io::ErrorKind::TimedOut => Errno::ETIMEDOUT,
+        _ => Errno::EIO,
     }
 }
 
@@ -57,7 +69,8 @@ fn source(error: &SourceError) -> Errno {
     match error {
         SourceError::Absent | SourceError::NoSuchSource(_) => Errno::ENODATA,
         SourceError::TooLarge { .. } => Errno::EFBIG,
-        SourceError::NotALayout { .. } | SourceError::NotRegular(_) | SourceError::Io(_) => Errno::EIO,
+        SourceError::Io(cause) => read(cause),
+        SourceError::NotALayout { .. } | SourceError::NotRegular(_) => Errno::EIO,
     }
 }
 

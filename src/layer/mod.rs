@@ -134,6 +134,9 @@ impl Input for Blob {
     }
 
     fn error(&self, cause: StreamError) -> LayerError {
+        if let StreamError::Changed { .. } = cause {
+            self.blobs.distrust(&self.descriptor.digest);
+        }
         of_stream(&self.descriptor.digest, cause)
     }
 }

@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use super::index::LayerIndex;
 use super::pass::pass;
 use super::{Blob, Layer, LayerError, index_file};
-use crate::blob::{BlobStore, Flight};
+use crate::blob::{BlobError, BlobStore, Flight};
 use crate::cache::{Cache, Key, Shelf};
 use crate::oci::{Algorithm, Descriptor, Digest, MediaType};
 use crate::stream::{Pool, Spill, Stream};
@@ -141,7 +141,11 @@ impl LayerStore {
         if algorithm != Algorithm::Sha256 {
             algorithms.push(algorithm);
         }
-        let index = pass(&*raw, descriptor, &algorithms, self.cache.as_ref())?;
+        let index = pass(&*raw, descriptor, &algorithms, self.cache.as_ref()).inspect_err(|e| {
+            if let LayerError::Blob(BlobError::Mismatch { expected, .. }) = e {
+                self.blobs.distrust(expected);
+            }
+        })?;
         self.stats.passes.fetch_add(1, Relaxed);
         self.stats.passed.fetch_add(descriptor.size, Relaxed);
         if let Some(cache) = &self.cache {

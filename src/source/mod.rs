@@ -10,6 +10,8 @@ mod held;
 mod layout_dir;
 mod layout_tar;
 mod members;
+#[cfg(feature = "registry")]
+pub mod registry;
 mod saved;
 #[cfg(test)]
 mod tests;
@@ -20,7 +22,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::cache::Cache;
-use crate::oci::Digest;
+use crate::oci::{Descriptor, Digest};
 use crate::problems::Problem;
 use crate::read_at::ReadAt;
 
@@ -46,6 +48,20 @@ pub trait Source: Send + Sync {
 
     /// Opens what the source holds under `digest`, without blocking.
     fn open(&self, digest: &Digest) -> Result<Box<dyn ReadAt>, SourceError>;
+
+    /// Opens what the source holds of `descriptor`, without blocking: for sources that need to know more than a digest
+    /// to ask for it.
+    fn open_described(&self, descriptor: &Descriptor) -> Result<Box<dyn ReadAt>, SourceError> {
+        self.open(&descriptor.digest)
+    }
+
+    /// Says whether the source's documents are elsewhere, so that reading all of them only to count is too much.
+    fn is_remote(&self) -> bool {
+        false
+    }
+
+    /// Hears that what it gave under `digest` was not that: a copy that was kept must go.
+    fn distrust(&self, _digest: &Digest) {}
 
     /// Says whether a blob's bytes are on this machine, so that reading them costs nobody a download.
     fn is_near(&self, _digest: &Digest) -> bool {

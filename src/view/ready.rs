@@ -56,15 +56,18 @@ impl State {
 
     /// Says whether a blob's link count is there, or is taken beside.
     fn links_at_once(&self) -> bool {
-        self.links.are_counted() || self.catalog.groups().len() > links::MAX_AT_ONCE
+        self.links.are_counted()
+            || self.catalog.store().is_remote()
+            || self.catalog.groups().len() > links::MAX_AT_ONCE
     }
 
     pub(super) fn reads_at_once(&self, ino: Ino, offset: u64, len: usize) -> bool {
         let Ok((slot, node)) = Self::parts(ino) else { return true };
         if slot == SlotId::BLOBS {
             return self.row(BlobId(node)).is_ok_and(|row| {
-                row.descriptor.size <= crate::blob::CHUNK
-                    || self.catalog.store().is_verified(&row.descriptor.digest)
+                let (store, digest) = (self.catalog.store(), &row.descriptor.digest);
+                (row.descriptor.size <= crate::blob::CHUNK || store.is_verified(digest))
+                    && store.is_near(digest)
             });
         }
         let Ok(here) = self.slot(slot) else { return true };

@@ -21,6 +21,9 @@ use crate::problems::Problem;
 
 pub(super) type Result<T> = std::result::Result<T, Error>;
 
+/// The link count of a blob whose names are not counted: whatever is shown has one in blobs/ and one where it was met.
+const UNCOUNTED_LINKS: u32 = 2;
+
 /// Everything a mount consists of.
 pub(super) struct State {
     pub(super) catalog: Catalog,
@@ -186,8 +189,7 @@ impl State {
             // A file of no bytes is never read, so a blob that cannot be empty would look like a good empty file.
             size: if empty { 1 } else { row.descriptor.size },
             allocated: row.descriptor.size,
-            // Whatever is shown has a name in blobs/ and one where it was met.
-            nlink: known.unwrap_or(2),
+            nlink: known.unwrap_or(UNCOUNTED_LINKS),
             settled: known.is_some(),
             ..self.directory_attr(id.ino())
         })
@@ -201,6 +203,10 @@ impl State {
     pub(super) fn links(&self, id: BlobId) -> Option<u32> {
         if let Some(known) = self.links.of(id) {
             return Some(known);
+        }
+        if self.catalog.store().is_remote() {
+            // Counting takes the manifests of all platforms, of which this machine may need one.
+            return Some(UNCOUNTED_LINKS);
         }
         if self.catalog.groups().len() <= links::MAX_AT_ONCE {
             self.links.count_now(|| self.count_links());
@@ -380,7 +386,7 @@ impl State {
     }
 
     pub(super) fn totals(&self) -> Totals {
-        let held = self.catalog.store().held().unwrap_or_default();
+        let held = self.catalog.store().held_at_once();
         Totals {
             bytes: held.values().fold(0, |sum, size| sum.saturating_add(*size)),
             blobs: held.len() as u64,

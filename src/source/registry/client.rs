@@ -1,0 +1,419 @@
+//! The distribution API: what is asked of a registry, who we are, where it sends us.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use ureq::http::StatusCode;
+
+use super::auth::{self, Auth, Challenge};
+use super::credentials::{self, Credentials};
+use super::failure::{Failure, Trouble, of_connection};
+use super::http::{Http, Request, Response, Url};
+use super::patience::Patience;
+use super::reference::{Reference, is_loopback};
+
+/// Most redirects followed. Registries send to their storage, and that is one.
+const MAX_REDIRECTS: usize = 5;
+
+/// Largest answer of a token server we read, in bytes.
+const MAX_TOKEN: u64 = 1 << 20;
+
+/// Most bytes of an error's text that are looked at.
+const MAX_ERROR: u64 = 16 << 10;
+
+/// The kinds of manifest we read. A registry sends what it has, or what it can make of it.
+const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
+    application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.docker.distribution.manifest.v2+json";
+
+/// How a registry is to be reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Scheme {
+    Https,
+    Http,
+    /// Loopback, not asked yet: without TLS, and with it when that is refused.
+    Either,
+}
+
+/// What is asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum What {
+    /// A manifest or index, by tag or digest.
+    Manifest(String),
+    /// A blob, by digest.
+    Blob(String),
+}
+
+/// A small answer, whole.
+pub(super) struct Document {
+    pub(super) bytes: Vec<u8>,
+    /// Its `Content-Type`, without parameters.
+    pub(super) media_type: String,
+    /// What `Docker-Content-Digest` says.
+    pub(super) digest: Option<String>,
+}
+
+/// A repository in a registry.
+pub(super) struct Client {
+    reference: Reference,
+    http: Http,
+    auth: Auth,
+    scheme: RwLock<Scheme>,
+    plain_http: bool,
+    /// The longest time without progress.
+    timeout: Duration,
+}
+
+impl Client {
+    pub(super) fn new(
+        reference: Reference,
+        http: Http,
+        tls_wanted: bool,
+        plain: bool,
+        timeout: Duration,
+    ) -> Self {
+        let scheme = match (plain, tls_wanted, is_loopback(reference.api_host())) {
+            (true, _, _) => Scheme::Http,
+            (_, false, true) => Scheme::Either,
+            _ => Scheme::Https,
+        };
+        Self {
+            reference,
+            http,
+            auth: Auth::default(),
+            scheme: RwLock::new(scheme),
+            plain_http: plain,
+            timeout,
+        }
+    }
+
+    /// Returns the longest time without progress.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Returns the host, for messages.
+    pub(super) fn host(&self) -> &str {
+        self.reference.host()
+    }
+
+    /// Fetches something small of at most `limit` bytes, trying again within the time limit.
+    pub(super) fn document(&self, what: &What, limit: u64) -> Result<Document, Failure> {
+        let mut patience = Patience::new(self.timeout);
+        loop {
+            match self.document_once(what, limit, patience.left()) {
+                Ok(document) => return Ok(document),
+                Err(trouble) => patience.again(trouble)?,
+            }
+        }
+    }
+
+    fn document_once(&self, what: &What, limit: u64, total: Duration) -> Result<Document, Trouble> {
+        let response = self.get(what, 0, Some(total))?;
+        let header = |name: &str| {
+            response.headers().get(name).and_then(|v| v.to_str().ok()).map(|v| v.trim().to_owned())
+        };
+        let media_type = header("content-type").unwrap_or_default();
+        let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
+        let digest = header("docker-content-digest");
+        let length = response.body().content_length();
+        if length.is_some_and(|length| length > limit) {
+            return Err(self.wrong(&format!("has a document of more than {limit} bytes")).into());
+        }
+        let mut bytes = Vec::new();
+        let reader = response.into_body().into_reader();
+        reader.take(limit + 1).read_to_end(&mut bytes).map_err(|e| of_connection(self.host(), e.into()))?;
+        if bytes.len() as u64 > limit {
+            return Err(self.wrong(&format!("has a document of more than {limit} bytes")).into());
+        }
+        if length.is_some_and(|length| length != bytes.len() as u64) {
+            return Err(Trouble::again(Failure::Network(format!("{}: broke off", self.host()))));
+        }
+        Ok(Document { bytes, media_type, digest })
+    }
+
+    /// Asks for the bytes from `from` on, once. The answer has status 200 (all bytes) or 206 (those asked for).
+    pub(super) fn get(&self, what: &What, from: u64, total: Option<Duration>) -> Result<Response, Trouble> {
+        let scheme = *self.scheme.read();
+        if scheme != Scheme::Either {
+            return self.get_by(scheme, what, from, total);
+        }
+        let failed = match self.get_by(Scheme::Http, what, from, total) {
+            Ok(response) => {
+                *self.scheme.write() = Scheme::Http;
+                return Ok(response);
+            }
+            // Go's servers answer what is no TLS with a sentence of status 400; others hang up.
+            Err(trouble @ Trouble::Final(Failure::Absent(_) | Failure::Refused(_) | Failure::Wrong(_))) => {
+                return Err(trouble);
+            }
+            Err(trouble @ Trouble::Again { failure: Failure::TimedOut(_), .. }) => return Err(trouble),
+            Err(trouble) => trouble,
+        };
+        match self.get_by(Scheme::Https, what, from, total) {
+            Ok(response) => {
+                *self.scheme.write() = Scheme::Https;
+                Ok(response)
+            }
+            // It spoke TLS, then: what it says is the answer.
+            Err(Trouble::Final(failure @ (Failure::Absent(_) | Failure::Refused(_)))) => Err(failure.into()),
+            Err(Trouble::Final(Failure::Network(why))) if why.contains("UnknownIssuer") => {
+                Err(Failure::Network(why).into())
+            }
+            Err(_) => Err(failed),
+        }
+    }
+
+    fn get_by(
+        &self,
+        scheme: Scheme,
+        what: &What,
+        from: u64,
+        total: Option<Duration>,
+    ) -> Result<Response, Trouble> {
+        let scheme = if scheme == Scheme::Http { "http" } else { "https" };
+        let (kind, name) = match what {
+            What::Manifest(name) => ("manifests", name),
+            What::Blob(digest) => ("blobs", digest),
+        };
+        let repository = self.reference.repository();
+        let url = format!("{scheme}://{}/v2/{repository}/{kind}/{name}", self.reference.api_host());
+        let url = Url::parse(&url)
+            .ok_or_else(|| Failure::Network(format!("{}: is no host we can ask", self.host())))?;
+        let mut header = self.auth.header();
+        if header.is_none()
+            && let Some(challenge) = self.auth.challenge()
+        {
+            // It told us before what it wants: no need to be turned away again.
+            header = self.authorization(&challenge, &url, total)?;
+        }
+        let response = self.follow(&url, what, from, header.as_deref(), total)?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return self.answered(what, response);
+        }
+        let headers = response.headers().get_all("www-authenticate");
+        let challenge = Challenge::of(headers.iter().filter_map(|v| v.to_str().ok()));
+        let Some(challenge) = challenge else { return self.answered(what, response) };
+        drain(response);
+        self.auth.asked(&challenge);
+        let Some(header) = self.authorization(&challenge, &url, total)? else {
+            return Err(self.wants_login().into());
+        };
+        let response = self.follow(&url, what, from, Some(&header), total)?;
+        self.answered(what, response)
+    }
+
+    /// Sends the request and goes where the registry sends us. Who we are is told to the registry alone.
+    fn follow(
+        &self,
+        first: &Url,
+        what: &What,
+        from: u64,
+        authorization: Option<&str>,
+        total: Option<Duration>,
+    ) -> Result<Response, Trouble> {
+        let mut url = first.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut headers = Vec::new();
+            match what {
+                What::Manifest(_) => headers.push(("Accept", MANIFESTS.to_owned())),
+                What::Blob(_) => headers.push(("Accept", "*/*".to_owned())),
+            }
+            if from > 0 {
+                headers.push(("Range", format!("bytes={from}-")));
+            }
+            if let Some(value) = authorization.filter(|_| url.has_origin_of(first)) {
+                headers.push(("Authorization", value.to_owned()));
+            }
+            let response = self.http.send(Request { url: &url, headers, form: None, total })?;
+            let status = response.status();
+            if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+                // A storage that turns us away: its URL has run out, and the registry makes a new one.
+                let away = !url.has_origin_of(first) && matches!(status.as_u16(), 400 | 401 | 403 | 404);
+                return match away {
+                    true => Err(Trouble::again(Failure::Network(format!(
+                        "{}: its storage at {} answers {status}",
+                        self.host(),
+                        url.authority()
+                    )))),
+                    false => Ok(response),
+                };
+            }
+            let location =
+                response.headers().get("location").and_then(|v| v.to_str().ok()).unwrap_or_default();
+            let next = url.join(location);
+            drain(response);
+            let next = next.ok_or_else(|| self.wrong("sends us to no URL"))?;
+            if url.is_tls() && !next.is_tls() && !self.plain_http {
+                return Err(self.wrong("sends us from TLS to plain HTTP, and we do not go there").into());
+            }
+            url = next;
+        }
+        Err(self.wrong("sends us from one place to the next without end").into())
+    }
+
+    /// Tells an answer with content from the others.
+    fn answered(&self, what: &What, response: Response) -> Result<Response, Trouble> {
+        let host = self.host();
+        let status = response.status();
+        let after = response
+            .headers()
+            .get("retry-after")
+            .and_then(|v| v.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        let again = |failure| Err(Trouble::Again { failure, after });
+        match status.as_u16() {
+            200 | 206 => Ok(response),
+            401 | 403 if !self.auth.has_credentials() => Err(self.wants_login().into()),
+            401 | 403 => {
+                let said = told(response);
+                Err(Failure::Refused(format!(
+                    "{host} refuses to give {}{said}; is there such a repository, and may you read it?",
+                    self.reference.repository()
+                ))
+                .into())
+            }
+            404 | 410 => {
+                let name = match what {
+                    What::Manifest(name) | What::Blob(name) => name,
+                };
+                let said = told(response);
+                Err(Failure::Absent(format!("{host} has no {}:{name}{said}", self.reference.repository()))
+                    .into())
+            }
+            429 => again(Failure::Network(match after {
+                Some(after) => format!("{host} has had too many requests, and asks to wait {after:?}"),
+                None => format!("{host} has had too many requests"),
+            })),
+            408 | 500 | 502 | 503 | 504 => again(Failure::Network(format!("{host} answers {status}"))),
+            416 => Err(self.wrong("has fewer bytes than it said").into()),
+            _ => Err(Failure::Network(format!("{host} answers {status}{}", told(response))).into()),
+        }
+    }
+
+    fn wants_login(&self) -> Failure {
+        let host = self.host();
+        let shown = if self.auth.has_credentials() {
+            format!("{host} does not take the credentials it is given; log in anew")
+        } else {
+            format!(
+                "{host} wants a login for {}, or has no such repository; log in",
+                self.reference.repository()
+            )
+        };
+        Failure::Refused(format!("{shown} with `podman login {host}` or `docker login {host}`"))
+    }
+
+    pub(super) fn wrong(&self, what: &str) -> Failure {
+        Failure::Wrong(format!("{} {what}", self.host()))
+    }
+
+    /// Returns the header that meets a challenge; none where there are no credentials for it.
+    fn authorization(
+        &self,
+        challenge: &Challenge,
+        registry: &Url,
+        total: Option<Duration>,
+    ) -> Result<Option<String>, Trouble> {
+        let credentials = self.auth.credentials(|| credentials::find(&self.reference));
+        match challenge {
+            Challenge::Basic => {
+                let Some(Credentials::Password { user, secret }) = credentials else { return Ok(None) };
+                let header = auth::basic(&user, &secret);
+                self.auth.keep(&header, None);
+                Ok(Some(header))
+            }
+            Challenge::Bearer { realm, service } => {
+                let answer = self.fetch_token(realm, service.as_deref(), credentials, registry, total)?;
+                let token = auth::token(&answer)
+                    .ok_or_else(|| self.wrong("has a token server whose answer has no token"))?;
+                self.auth.keep(&token.header, Some(token.until));
+                Ok(Some(token.header))
+            }
+        }
+    }
+
+    fn fetch_token(
+        &self,
+        realm: &str,
+        service: Option<&str>,
+        credentials: Option<Credentials>,
+        registry: &Url,
+        total: Option<Duration>,
+    ) -> Result<Vec<u8>, Trouble> {
+        let realm = registry.join(realm).ok_or_else(|| self.wrong("names no URL to fetch a token from"))?;
+        let plain_is_fine = self.plain_http || is_loopback(realm.authority());
+        if !realm.is_tls() && !plain_is_fine && (credentials.is_some() || registry.is_tls()) {
+            return Err(self.wrong("wants its token fetched over plain HTTP").into());
+        }
+        let scope = format!("repository:{}:pull", self.reference.repository());
+        let mut query: Vec<(&'static str, String)> = vec![("scope", scope)];
+        query.extend(service.map(|service| ("service", service.to_owned())));
+        let total = total.or(Some(self.timeout));
+        let basic = match &credentials {
+            Some(Credentials::Password { user, secret }) => {
+                vec![("Authorization", auth::basic(user, secret))]
+            }
+            _ => Vec::new(),
+        };
+        let response = if let Some(Credentials::Identity(token)) = credentials {
+            query.extend([
+                ("grant_type", "refresh_token".to_owned()),
+                ("client_id", "ocifs".to_owned()),
+                ("refresh_token", token),
+            ]);
+            self.http.send(Request { url: &realm, headers: basic, form: Some(query), total })?
+        } else {
+            let joint = if realm.as_str().contains('?') { '&' } else { '?' };
+            let query: Vec<String> = query.iter().map(|(n, v)| format!("{n}={}", escaped(v))).collect();
+            let url = Url::parse(&format!("{}{joint}{}", realm.as_str(), query.join("&")))
+                .ok_or_else(|| self.wrong("names no URL to fetch a token from"))?;
+            self.http.send(Request { url: &url, headers: basic, form: None, total })?
+        };
+        match response.status().as_u16() {
+            200 => {}
+            400..=403 => return Err(self.wants_login().into()),
+            _ => {
+                let status = response.status();
+                let host = realm.authority().to_owned();
+                let failure = Failure::Network(format!("{host}, which gives the tokens, answers {status}"));
+                return Err(match status.as_u16() {
+                    429 | 500..=599 => Trouble::again(failure),
+                    _ => failure.into(),
+                });
+            }
+        }
+        let mut answer = Vec::new();
+        let reader = response.into_body().into_reader();
+        reader
+            .take(MAX_TOKEN)
+            .read_to_end(&mut answer)
+            .map_err(|e| of_connection(realm.authority(), e.into()))?;
+        Ok(answer)
+    }
+}
+
+/// Reads what is left of a short answer, so that its connection serves the next request.
+fn drain(response: Response) {
+    let mut rest = Vec::new();
+    let _ = response.into_body().into_reader().take(MAX_ERROR).read_to_end(&mut rest);
+}
+
+/// Returns what the registry says is the matter (distribution specification, "Error Codes"), as ` (…)`.
+fn told(response: Response) -> String {
+    let mut text = Vec::new();
+    let _ = response.into_body().into_reader().take(MAX_ERROR).read_to_end(&mut text);
+    let Ok(answer) = serde_json::from_slice::<serde_json::Value>(&text) else { return String::new() };
+    let error = &answer["errors"][0];
+    let said = error["message"].as_str().or_else(|| error["code"].as_str()).unwrap_or_default();
+    let said: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
+    if said.is_empty() { said } else { format!(" ({said})") }
+}
+
+/// Percent-encodes what may not stand in a query.
+fn escaped(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}

@@ -1,0 +1,251 @@
+//! A blob on its way: written to an unfinished file by a thread, and read from there as far as it has come.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::client::{Client, What};
+use super::failure::{Failure, Trouble, of_connection};
+use super::patience::Patience;
+use super::store::{Part, Store};
+use crate::oci::{Digest, Hasher};
+use crate::read_at::ReadAt;
+
+/// Bytes taken from the connection at once.
+const PIECE: usize = 128 << 10;
+
+/// Bytes that count as progress. Whoever sends fewer in the whole time limit is as good as silent.
+const PROGRESS: u64 = 16 << 10;
+
+/// How much longer than the download itself its readers wait, as a last resort.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A blob that is being downloaded. Its bytes are unchecked, as those of every source are.
+pub(super) struct Download {
+    digest: Digest,
+    size: u64,
+    file: File,
+    patience: Duration,
+    state: Mutex<State>,
+    moved: Condvar,
+}
+
+struct State {
+    /// How many bytes, from the beginning on, are in the file.
+    have: u64,
+    /// How it ended, once it has.
+    end: Option<Result<(), Failure>>,
+}
+
+impl Download {
+    /// Starts the download of a blob of `size` bytes on a thread of its own.
+    pub(super) fn start(
+        client: Arc<Client>,
+        store: Arc<Store>,
+        digest: Digest,
+        size: u64,
+    ) -> Result<Arc<Self>, Failure> {
+        let keep = |e: io::Error| Failure::Local(format!("cannot keep {digest}: {e}"));
+        let part = store.begin(&digest).map_err(keep)?;
+        let download = Arc::new(Self {
+            file: part.reader().map_err(keep)?,
+            size,
+            patience: client.timeout() + GRACE,
+            state: Mutex::new(State { have: 0, end: None }),
+            moved: Condvar::new(),
+            digest: digest.clone(),
+        });
+        let own = download.clone();
+        let thread = std::thread::Builder::new().name("download".to_owned());
+        let run = move || {
+            let end = own.run(&client, &store, part);
+            if let Err(failure) = &end {
+                log::warn!("{}: {failure}", own.digest);
+            }
+            own.state.lock().end = Some(end);
+            own.moved.notify_all();
+        };
+        thread.spawn(run).map_err(keep)?;
+        Ok(download)
+    }
+
+    /// Says whether it has ended without success.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.state.lock().end, Some(Err(_)))
+    }
+
+    /// Says whether it has ended well: then the store has the blob.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.state.lock().end, Some(Ok(())))
+    }
+
+    fn run(&self, client: &Client, store: &Store, mut part: Part) -> Result<(), Failure> {
+        let keep = |e: io::Error| Failure::Local(format!("cannot keep {}: {e}", self.digest));
+        let resumed = part.have > 0;
+        if part.have > self.size {
+            part.restart().map_err(keep)?;
+        }
+        let filled = match self.fill(client, &mut part) {
+            // What was there from an earlier attempt may have been torn by a crash.
+            Err(Failure::Wrong(_)) if resumed => {
+                part.restart().map_err(keep)?;
+                self.fill(client, &mut part)
+            }
+            other => other,
+        };
+        match filled {
+            Ok(()) => store.finish(part, &self.digest).map(drop).map_err(keep),
+            Err(failure) => {
+                part.give_up(matches!(failure, Failure::Wrong(_)));
+                Err(failure)
+            }
+        }
+    }
+
+    /// Downloads what is missing, and fails unless all of it together is the blob.
+    fn fill(&self, client: &Client, part: &mut Part) -> Result<(), Failure> {
+        let unknown = || Failure::Wrong(format!("{}: cannot be checked: unknown algorithm", self.digest));
+        let mut hasher = Hasher::new(self.digest.algorithm()).ok_or_else(unknown)?;
+        let mut have = self.rehash(part, &mut hasher)?;
+        let mut patience = Patience::new(client.timeout());
+        while have < self.size {
+            if let Err(trouble) = self.receive(client, part, &mut have, &mut hasher, &mut patience) {
+                patience.again(trouble)?;
+            }
+        }
+        let found = hasher.finish();
+        match found == self.digest {
+            true => Ok(()),
+            false => {
+                Err(client.wrong(&format!("sent something else than {}: it hashes to {found}", self.digest)))
+            }
+        }
+    }
+
+    fn rehash(&self, part: &Part, hasher: &mut Hasher) -> Result<u64, Failure> {
+        let mut buf = vec![0; PIECE];
+        let mut at = 0;
+        while at < part.have {
+            let want = usize::try_from(part.have - at).unwrap_or(PIECE).min(PIECE);
+            let got = ReadAt::read_at(part.file(), at, &mut buf[..want])
+                .map_err(|e| Failure::Local(format!("cannot read what was kept of {}: {e}", self.digest)))?;
+            if got == 0 {
+                break;
+            }
+            hasher.update(&buf[..got]);
+            at += got as u64;
+        }
+        self.publish(at);
+        Ok(at)
+    }
+
+    /// Asks for the bytes from `have` on, and takes what comes.
+    fn receive(
+        &self,
+        client: &Client,
+        part: &Part,
+        have: &mut u64,
+        hasher: &mut Hasher,
+        patience: &mut Patience,
+    ) -> Result<(), Trouble> {
+        let response = client.get(&What::Blob(self.digest.to_string()), *have, None)?;
+        let partial = response.status().as_u16() == 206;
+        let mut skip = if partial { 0 } else { *have };
+        let range = response.headers().get("content-range").and_then(|v| v.to_str().ok());
+        if partial && range.and_then(range_start) != Some(*have) {
+            return Err(client.wrong("sent other bytes than those asked for").into());
+        }
+        let coming = self.size - if partial { *have } else { 0 };
+        if let Some(length) = response.body().content_length().filter(|length| *length != coming) {
+            let total = length + self.size - coming;
+            return Err(client
+                .wrong(&format!(
+                    "says that {} has {total} bytes, and its descriptor says {}",
+                    self.digest, self.size
+                ))
+                .into());
+        }
+        let mut body = response.into_body().into_reader();
+        let mut buf = vec![0; PIECE];
+        let mut counted = *have;
+        while *have < self.size {
+            let got = body.read(&mut buf).map_err(|e| of_connection(client.host(), e.into()))?;
+            if got == 0 {
+                return Err(Trouble::again(Failure::Network(format!(
+                    "{} broke off after {have} of {} bytes",
+                    client.host(),
+                    self.size
+                ))));
+            }
+            // A registry that cannot resume sends all of it again.
+            let known = usize::try_from(skip).unwrap_or(got).min(got);
+            skip -= known as u64;
+            let left = usize::try_from(self.size - *have).unwrap_or(got);
+            let piece = &buf[known..got.min(known + left)];
+            part.file()
+                .write_all_at(piece, *have)
+                .map_err(|e| Failure::Local(format!("cannot keep {}: {e}", self.digest)))?;
+            hasher.update(piece);
+            *have += piece.len() as u64;
+            self.publish(*have);
+            if *have - counted >= PROGRESS {
+                patience.progress();
+                counted = *have;
+            } else if patience.is_over() {
+                let what = format!("{} sends next to nothing", client.host());
+                return Err(Failure::TimedOut(what).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&self, have: u64) {
+        let mut state = self.state.lock();
+        // A second attempt begins at the front; what readers have been given they check themselves.
+        state.have = have;
+        self.moved.notify_all();
+    }
+
+    /// Waits until the bytes before `end` are there.
+    fn wait_for(&self, end: u64) -> Result<(), Failure> {
+        let mut state = self.state.lock();
+        let mut seen = state.have;
+        loop {
+            match &state.end {
+                Some(Err(failure)) if state.have < end => return Err(failure.clone()),
+                _ if state.have >= end => return Ok(()),
+                Some(_) => return Ok(()),
+                None => {}
+            }
+            if self.moved.wait_for(&mut state, self.patience).timed_out() && state.have == seen {
+                return Err(Failure::TimedOut(format!("{}: nothing comes any more", self.digest)));
+            }
+            seen = state.have;
+        }
+    }
+}
+
+impl ReadAt for Download {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let end = offset.saturating_add(buf.len() as u64).min(self.size);
+        let len = usize::try_from(end.saturating_sub(offset)).unwrap_or(buf.len());
+        if len == 0 {
+            return Ok(0);
+        }
+        self.wait_for(end)?;
+        ReadAt::read_at(&self.file, offset, &mut buf[..len])
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.size)
+    }
+}
+
+/// Reads the first number of `bytes 5-9/10`.
+fn range_start(header: &str) -> Option<u64> {
+    header.trim().strip_prefix("bytes")?.trim_start().split('-').next()?.parse().ok()
+}

@@ -1,0 +1,238 @@
+//! HTTP itself: connections, TLS roots, proxies, time limits. Knows no registry.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+use ureq::{Agent, Body, http};
+
+use super::failure::{Failure, Trouble, of_connection};
+use super::reference::is_loopback;
+
+/// Most time for a connection, TLS included. Who is there answers in a fraction of it.
+const MAX_CONNECT: Duration = Duration::from_secs(10);
+
+/// Idle connections kept: as many as layers are gone over at once, and a few for documents.
+const MAX_IDLE: usize = 8;
+
+/// An answer: its head, and its body still to be read.
+pub(super) type Response = http::Response<Body>;
+
+/// Sends requests. Redirects and failures by status are the caller's.
+pub(super) struct Http {
+    silence: Duration,
+    extra_roots: Vec<Certificate<'static>>,
+    /// By TLS or not, by loopback or not: see [`Http::agent`].
+    agents: [OnceLock<Agent>; 4],
+}
+
+/// A request without a body, or with a form.
+pub(super) struct Request<'a> {
+    pub(super) url: &'a Url,
+    /// Header names and values.
+    pub(super) headers: Vec<(&'static str, String)>,
+    /// The form to post, where it is not a GET.
+    pub(super) form: Option<Vec<(&'static str, String)>>,
+    /// Most time for the whole exchange, its body included; only silence is bounded where there is none.
+    pub(super) total: Option<Duration>,
+}
+
+impl Http {
+    /// Prepares to send; `silence` is how long a server may say nothing.
+    pub(super) fn new(silence: Duration, tls_ca: Option<&Path>) -> Result<Self, Failure> {
+        let extra_roots = tls_ca.map(read_certificates).transpose()?.unwrap_or_default();
+        Ok(Self { silence, extra_roots, agents: Default::default() })
+    }
+
+    /// Sends a request, and returns the answer whatever its status.
+    pub(super) fn send(&self, request: Request<'_>) -> Result<Response, Trouble> {
+        let url = request.url;
+        log::debug!("{} {url}", if request.form.is_some() { "POST" } else { "GET" });
+        let agent = self.agent(url);
+        let sent = match request.form {
+            None => {
+                let mut get = agent.get(url.as_str());
+                for (name, value) in request.headers {
+                    get = get.header(name, value);
+                }
+                get.config().timeout_global(request.total).build().call()
+            }
+            Some(form) => {
+                let mut post = agent.post(url.as_str());
+                for (name, value) in request.headers {
+                    post = post.header(name, value);
+                }
+                post.config().timeout_global(request.total).build().send_form(form)
+            }
+        };
+        let response = sent.map_err(|e| of_connection(url.authority(), e))?;
+        log::debug!("{} from {url}", response.status());
+        Ok(response)
+    }
+
+    /// Returns the agent for a URL: this machine is asked without a proxy, and the roots are loaded for TLS only.
+    fn agent(&self, url: &Url) -> &Agent {
+        let (tls, near) = (url.is_tls(), is_loopback(url.authority()));
+        self.agents[usize::from(tls) * 2 + usize::from(near)].get_or_init(|| {
+            let silence = Some(self.silence);
+            let mut config = Agent::config_builder()
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .user_agent(concat!("ocifs/", env!("CARGO_PKG_VERSION")))
+                .timeout_resolve(Some(self.silence.min(MAX_CONNECT)))
+                .timeout_connect(Some(self.silence.min(MAX_CONNECT)))
+                .timeout_send_request(silence)
+                .timeout_recv_response(silence)
+                .timeout_per_read(silence)
+                .timeout_per_write(silence)
+                .max_idle_connections(MAX_IDLE)
+                .max_idle_connections_per_host(MAX_IDLE);
+            if near {
+                config = config.proxy(None);
+            }
+            if tls {
+                config = config.tls_config(self.tls());
+            }
+            config.build().new_agent()
+        })
+    }
+
+    fn tls(&self) -> TlsConfig {
+        let system = rustls_native_certs::load_native_certs();
+        for e in &system.errors {
+            log::warn!("the system's certificates: {e}");
+        }
+        let system = system.certs.iter().map(|der| Certificate::from_der(der).to_owned());
+        let roots: Vec<_> = system.chain(self.extra_roots.iter().cloned()).collect();
+        TlsConfig::builder()
+            .provider(TlsProvider::Rustls)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .root_certs(RootCerts::from(roots))
+            .build()
+    }
+}
+
+fn read_certificates(path: &Path) -> Result<Vec<Certificate<'static>>, Failure> {
+    let bad = |why: &dyn std::fmt::Display| Failure::Local(format!("--tls-ca {}: {why}", path.display()));
+    let pem = std::fs::read(path).map_err(|e| bad(&e))?;
+    let mut found = Vec::new();
+    for item in parse_pem(&pem) {
+        if let PemItem::Certificate(certificate) = item.map_err(|e| bad(&e))? {
+            found.push(certificate);
+        }
+    }
+    match found.is_empty() {
+        true => Err(bad(&"there is no certificate in PEM form in it")),
+        false => Ok(found),
+    }
+}
+
+/// An absolute `http` or `https` URL.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Url {
+    text: String,
+    /// Where the authority begins and ends.
+    authority: (usize, usize),
+}
+
+impl Url {
+    /// Takes an absolute URL of either scheme. One with a name or password in it is none of ours.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let scheme = ["http://", "https://"]
+            .iter()
+            .find(|s| text.get(..s.len()).is_some_and(|start| start.eq_ignore_ascii_case(s)))?;
+        let rest = &text[scheme.len()..];
+        let len = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let authority = &rest[..len];
+        let sane =
+            !authority.is_empty() && !authority.contains('@') && text.bytes().all(|b| b.is_ascii_graphic());
+        // A fragment is for who reads, not for the server.
+        let end = text.find('#').unwrap_or(text.len());
+        let text = format!("{scheme}{}", &text[scheme.len()..end]);
+        sane.then(|| Self { authority: (scheme.len(), scheme.len() + len), text })
+    }
+
+    /// Resolves what a `Location` header says (RFC 9110, section 10.2.2), of the forms that servers use.
+    pub(super) fn join(&self, location: &str) -> Option<Self> {
+        let origin = &self.text[..self.authority.1];
+        match location {
+            _ if location.starts_with("//") => Self::parse(&format!("{}:{location}", self.scheme())),
+            _ if location.starts_with('/') => Self::parse(&format!("{origin}{location}")),
+            _ => Self::parse(location),
+        }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the host, with its port where one is given.
+    pub(super) fn authority(&self) -> &str {
+        &self.text[self.authority.0..self.authority.1]
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        self.text.starts_with("https:")
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.is_tls() { "https" } else { "http" }
+    }
+
+    /// Says whether both mean one server: what is secret between it and us may be told to it.
+    pub(super) fn has_origin_of(&self, other: &Self) -> bool {
+        let port = |url: &Self| {
+            let default = if url.is_tls() { ":443" } else { ":80" };
+            let lower = url.authority().to_ascii_lowercase();
+            lower.strip_suffix(default).map(str::to_owned).unwrap_or(lower)
+        };
+        self.is_tls() == other.is_tls() && port(self) == port(other)
+    }
+}
+
+/// Shows a URL without its query, which may be as good as a password (signed URLs of storages).
+impl std::fmt::Display for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let end = self.text.find('?').unwrap_or(self.text.len());
+        f.write_str(&self.text[..end])?;
+        f.write_str(if end < self.text.len() { "?…" } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects() {
+        let base = Url::parse("https://h.io:5000/v2/a?x#y").unwrap();
+        assert_eq!(base.as_str(), "https://h.io:5000/v2/a?x");
+        for (location, to, same) in [
+            ("/b?c", Some("https://h.io:5000/b?c"), true),
+            ("//s.io/b", Some("https://s.io/b"), false),
+            ("https://H.io:5000/b", Some("https://H.io:5000/b"), true),
+            ("http://h.io:5000/b", Some("http://h.io:5000/b"), false),
+            ("HTTPS://s.io/b", Some("https://s.io/b"), false),
+            ("https://h.io:5000@evil.io/b", None, false),
+            ("file:///etc/passwd", None, false),
+            ("b", None, false),
+            ("https://h.io/a b", None, false),
+            ("https:///b", None, false),
+            ("", None, false),
+        ] {
+            let joined = base.join(location);
+            assert_eq!(joined.as_ref().map(Url::as_str), to, "{location}");
+            assert_eq!(joined.is_some_and(|url| url.has_origin_of(&base)), same, "{location}");
+        }
+        let plain = Url::parse("https://h.io/").unwrap();
+        assert!(plain.has_origin_of(&Url::parse("https://h.io:443/x").unwrap()));
+        assert!(!plain.has_origin_of(&Url::parse("https://h.io:80/x").unwrap()));
+    }
+
+    #[test]
+    fn a_signed_url_does_not_print() {
+        let url = Url::parse("https://s.io/b?X-Signature=geheim").unwrap();
+        assert_eq!(url.to_string(), "https://s.io/b?…");
+    }
+}

@@ -1,0 +1,354 @@
+//! Blobs kept on this machine: a directory shared by all mounts, or nameless files that end with this one.
+//!
+//! A blob is written beside and gets its name only once its digest held. What has a name is believed no further: whoever
+//! reads it checks it, and what turns out to be wrong is taken away with [`Store::remove`].
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use nix::fcntl::{Flock, FlockArg};
+use parking_lot::Mutex;
+
+use crate::oci::Digest;
+
+/// Begins the name of an unfinished file.
+const UNFINISHED: &str = ".unfinished-";
+
+/// After this long without a change an unfinished file is not resumed any more, and goes.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
+/// Most files held open. Images have up to 127 layers; beyond this, files are opened for each read.
+const MAX_HELD: usize = 400;
+
+/// How often the directory is looked over while it fills once.
+const SWEEPS: u64 = 64;
+
+/// The blobs of this machine.
+pub(super) struct Store {
+    /// None: nothing is to be kept.
+    dir: Option<PathBuf>,
+    /// Most bytes kept.
+    limit: u64,
+    /// Open files. Their shared locks keep others from evicting them.
+    held: Mutex<HashMap<Digest, Arc<Flock<File>>>>,
+    added: AtomicU64,
+    numbers: AtomicU64,
+}
+
+/// A blob under way: of `have` bytes, and without its name yet.
+pub(super) struct Part {
+    /// Locked as long as somebody writes to it.
+    file: Flock<File>,
+    path: Option<PathBuf>,
+    /// Whether a later attempt will look for it.
+    resumable: bool,
+    /// Bytes that were there from an earlier attempt.
+    pub(super) have: u64,
+}
+
+impl Store {
+    /// Uses `dir`, which is made when first written to, for at most `limit` bytes.
+    pub(super) fn new(dir: Option<PathBuf>, limit: u64) -> Self {
+        Self { dir, limit, held: Mutex::default(), added: AtomicU64::new(0), numbers: AtomicU64::new(0) }
+    }
+
+    /// Returns the blob where it is there, in `size` bytes if the size is known, and marks it used.
+    pub(super) fn find(&self, digest: &Digest, size: Option<u64>) -> Option<Arc<Flock<File>>> {
+        let fits = |file: &File| {
+            let meta = file.metadata().ok();
+            meta.is_some_and(|meta| meta.is_file() && size.is_none_or(|size| meta.len() == size))
+        };
+        if let Some(held) = self.held.lock().get(digest) {
+            return fits(held).then(|| held.clone());
+        }
+        let path = self.path(digest)?;
+        if !is_ours(path.parent()?) {
+            return None;
+        }
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+        let file = File::options().read(true).custom_flags(flags).open(&path).ok()?;
+        if !fits(&file) {
+            return None;
+        }
+        // Locked by somebody who is about to evict it: as good as gone.
+        let file = Arc::new(Flock::lock(file, FlockArg::LockSharedNonblock).ok()?);
+        let _ = file.set_modified(SystemTime::now());
+        self.hold(digest, &file);
+        Some(file)
+    }
+
+    /// Says whether the blob is there.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.held.lock().contains_key(digest) || self.path(digest).is_some_and(|path| path.exists())
+    }
+
+    /// Takes a blob away, because it is not what it should be.
+    pub(super) fn remove(&self, digest: &Digest) {
+        self.held.lock().remove(digest);
+        if let Some(path) = self.path(digest) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Begins a blob, or goes on where an earlier attempt ended.
+    pub(super) fn begin(&self, digest: &Digest) -> io::Result<Part> {
+        let Some(dir) = &self.dir else { return nameless() };
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        if !is_ours(dir) {
+            let what = format!("{} belongs to somebody else, or others may write to it", dir.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+        }
+        let common = dir.join(format!("{UNFINISHED}{}", file_name(digest)));
+        if let Some(part) = open_part(common.clone())? {
+            return Ok(part);
+        }
+        // Somebody else fetches the same blob. Either of us may finish first.
+        let number = self.numbers.fetch_add(1, Relaxed);
+        let mut own = common.into_os_string();
+        own.push(format!("-{}-{number}", std::process::id()));
+        let own = PathBuf::from(own);
+        let _ = fs::remove_file(&own);
+        let part = open_part(own)?.map(|part| Part { resumable: false, ..part });
+        part.ok_or_else(|| io::Error::other("a file of ours is locked by somebody else"))
+    }
+
+    /// Gives a blob, which is whole and of the right digest, its name.
+    pub(super) fn finish(&self, part: Part, digest: &Digest) -> io::Result<Arc<Flock<File>>> {
+        let len = part.file.metadata()?.len();
+        if let Some((path, to)) = part.path.as_ref().zip(self.path(digest)) {
+            // What has a name should be whole after a crash as well.
+            part.file.sync_data()?;
+            fs::rename(path, to)?;
+        }
+        let file = part.file;
+        file.relock(FlockArg::LockShared)?;
+        let file = Arc::new(file);
+        self.hold(digest, &file);
+        self.make_room(len);
+        Ok(file)
+    }
+
+    fn hold(&self, digest: &Digest, file: &Arc<Flock<File>>) {
+        let mut held = self.held.lock();
+        // Files without a name are nowhere else.
+        if self.dir.is_none() || held.len() < MAX_HELD {
+            held.insert(digest.clone(), file.clone());
+        }
+    }
+
+    fn path(&self, digest: &Digest) -> Option<PathBuf> {
+        Some(self.dir.as_ref()?.join(file_name(digest)))
+    }
+
+    /// Makes room after `len` bytes were added: now and then, for it takes a look at every file.
+    fn make_room(&self, len: u64) {
+        let added = self.added.fetch_add(len, Relaxed);
+        let share = (self.limit / SWEEPS).max(1);
+        if added == 0 || added / share != (added + len) / share {
+            self.evict();
+        }
+    }
+
+    /// Removes what was used longest ago and is not open, until the store is within its limit.
+    fn evict(&self) {
+        let Some(entries) = self.dir.as_ref().and_then(|dir| fs::read_dir(dir).ok()) else { return };
+        let now = SystemTime::now();
+        let mut files = Vec::new();
+        for entry in entries.flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            let used = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            let unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
+            let old = now.duration_since(used).is_ok_and(|age| age > ABANDONED);
+            if !meta.is_file() || (unfinished && old && remove_unused(&entry.path())) {
+                continue;
+            }
+            files.push((used, meta.len(), entry.path()));
+        }
+        files.sort();
+        let mut total: u64 = files.iter().map(|(_, len, _)| len).sum();
+        for (_, len, path) in files {
+            if total <= self.limit {
+                break;
+            }
+            if remove_unused(&path) {
+                total -= len;
+            }
+        }
+    }
+}
+
+impl Part {
+    /// Returns a second handle, to read what has come so far.
+    pub(super) fn reader(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// Returns the file to write to.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Empties it.
+    pub(super) fn restart(&mut self) -> io::Result<()> {
+        self.have = 0;
+        self.file.set_len(0)
+    }
+
+    /// Ends without a blob. What came so far is kept for the next attempt, unless it is `wrong`.
+    pub(super) fn give_up(self, wrong: bool) {
+        if let Some(path) = self.path.as_ref().filter(|_| wrong || !self.resumable) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn file_name(digest: &Digest) -> String {
+    format!("{}-{}", digest.algorithm_name(), digest.encoded())
+}
+
+/// Opens an unfinished file for us alone; none where somebody else has it.
+fn open_part(path: PathBuf) -> io::Result<Option<Part>> {
+    // Between opening and locking, its writer may have given it its name: then there is another one, or none.
+    for _ in 0..8 {
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+        let Ok(file) = Flock::lock(options.open(&path)?, FlockArg::LockExclusiveNonblock) else {
+            return Ok(None);
+        };
+        let meta = file.metadata()?;
+        let same = fs::symlink_metadata(&path)
+            .is_ok_and(|named| (named.dev(), named.ino()) == (meta.dev(), meta.ino()));
+        if same && meta.is_file() {
+            return Ok(Some(Part { have: meta.len(), file, path: Some(path), resumable: true }));
+        }
+    }
+    Ok(None)
+}
+
+/// Makes a file without a name: it goes with the process.
+fn nameless() -> io::Result<Part> {
+    let dir = std::env::temp_dir();
+    let flags = libc::O_TMPFILE | libc::O_CLOEXEC;
+    let file = File::options().read(true).write(true).mode(0o600).custom_flags(flags).open(dir)?;
+    let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| io::Error::from(e))?;
+    Ok(Part { file, path: None, resumable: false, have: 0 })
+}
+
+/// What others can write to could be made by them.
+fn is_ours(dir: &Path) -> bool {
+    let own = nix::unistd::geteuid().as_raw();
+    fs::symlink_metadata(dir).is_ok_and(|m| m.is_dir() && m.uid() == own && m.mode() & 0o022 == 0)
+}
+
+/// Removes a file unless somebody has it open. Returns whether it is gone.
+fn remove_unused(path: &Path) -> bool {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let Ok(file) = File::options().read(true).custom_flags(flags).open(path) else { return false };
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(_locked) => fs::remove_file(path).is_ok(),
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+    use crate::oci::Algorithm;
+
+    fn put(store: &Store, content: &[u8]) -> Digest {
+        let digest = Digest::of(Algorithm::Sha256, content).unwrap();
+        let part = store.begin(&digest).unwrap();
+        part.file().write_all_at(content, 0).unwrap();
+        store.finish(part, &digest).unwrap();
+        digest
+    }
+
+    fn age(store: &Store, digest: &Digest, seconds: u64) {
+        let file = File::options().write(true).open(store.path(digest).unwrap()).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+    }
+
+    #[test]
+    fn kept_found_and_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("blobs");
+        let store = Store::new(Some(root.clone()), 1 << 20);
+        let digest = put(&store, b"content");
+        assert_eq!(fs::metadata(&root).unwrap().mode() & 0o777, 0o700);
+        let again = Store::new(Some(root.clone()), 1 << 20);
+        assert!(again.has(&digest) && again.find(&digest, Some(7)).is_some());
+        assert!(again.find(&digest, Some(8)).is_none(), "of another size");
+        again.remove(&digest);
+        assert!(!again.has(&digest) && again.find(&digest, None).is_none());
+        fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        assert!(Store::new(Some(root), 1).begin(&digest).is_err(), "others can write to it");
+    }
+
+    #[test]
+    fn nothing_is_kept_without_a_directory() {
+        let store = Store::new(None, 1 << 20);
+        let digest = put(&store, b"content");
+        assert!(store.find(&digest, Some(7)).is_some());
+        assert!(Store::new(None, 1 << 20).find(&digest, None).is_none());
+    }
+
+    #[test]
+    fn an_unfinished_file_is_resumed_by_one_and_not_shared() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(Some(dir.path().join("b")), 1 << 20);
+        let digest = Digest::of(Algorithm::Sha256, b"content").unwrap();
+        let first = store.begin(&digest).unwrap();
+        first.file().write_all_at(b"con", 0).unwrap();
+        let second = store.begin(&digest).unwrap();
+        assert_eq!((second.have, second.path != first.path), (0, true));
+        drop(first);
+        assert_eq!(store.begin(&digest).unwrap().have, 3);
+        let path = second.path.clone().unwrap();
+        second.give_up(false);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_none_that_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("b");
+        let fill = Store::new(Some(root.clone()), 1 << 20);
+        let [old, open, new] = [b"old", b"opn", b"new"].map(|c| put(&fill, c));
+        drop(fill);
+        let holder = Store::new(Some(root.clone()), 1 << 20);
+        let held = holder.find(&open, None).unwrap();
+        let store = Store::new(Some(root.clone()), 6);
+        age(&store, &open, 300);
+        age(&store, &old, 200);
+        age(&store, &new, 100);
+        store.evict();
+        assert_eq!([&old, &open, &new].map(|d| store.has(d)), [false, true, true]);
+        drop((held, holder));
+        let store = Store::new(Some(root), 3);
+        store.evict();
+        assert_eq!([&open, &new].map(|d| store.has(d)), [false, true]);
+    }
+
+    #[test]
+    fn what_nobody_finishes_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(Some(dir.path().join("b")), 1 << 20);
+        let part = store.begin(&Digest::of(Algorithm::Sha256, b"x").unwrap()).unwrap();
+        let path = part.path.clone().unwrap();
+        part.file().set_modified(SystemTime::now() - ABANDONED * 2).unwrap();
+        store.evict();
+        assert!(path.exists(), "somebody writes to it");
+        drop(part);
+        store.evict();
+        assert!(!path.exists());
+    }
+}
