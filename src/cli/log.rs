@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
+use ::log::LevelFilter;
 use anyhow::Context as _;
 use env_logger::{Builder, Env, Target};
 
@@ -16,6 +17,10 @@ pub(super) fn start(file: Option<&Path>, verbose: u8) -> anyhow::Result<()> {
         _ => "trace",
     };
     let mut builder = Builder::from_env(Env::default().default_filter_or(level));
+    // They write down headers, and what is in those is as good as a password. Not even RUST_LOG may ask for it.
+    for module in ["ureq", "ureq_proto"] {
+        builder.filter_module(module, LevelFilter::Warn);
+    }
     if let Some(path) = file {
         let open = File::options().create(true).append(true).open(path);
         let file = open.with_context(|| format!("{}: cannot open the log file", path.display()))?;

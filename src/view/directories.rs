@@ -42,13 +42,20 @@ impl Plan<'_> {
                 self.image(&mut tree, *n);
                 Ok(tree.finish())
             }
-            Graft::Platform(image) => Ok(self.platform(image)),
-            Graft::Pretty(entry) => Ok(self.pretty(entry)),
-            Graft::Artifact(entry) => Ok(self.artifact(entry)),
+            Graft::Platform(image) => self.unless_passing(self.platform(image)),
+            Graft::Pretty(entry) => self.unless_passing(self.pretty(entry)),
+            Graft::Artifact(entry) => self.unless_passing(self.artifact(entry)),
             Graft::Failed(why) => Err((**why).clone()),
             // Files grow elsewhere.
             Graft::Diff(..) | Graft::Rootfs(_) => Ok(Skeleton::new()),
         }
+    }
+
+    /// Refuses a tree in which something failed that may go better the next time: trees are kept for good.
+    fn unless_passing(&self, tree: Skeleton) -> Built {
+        let passing = |why: &Error| self.catalog.store().is_remote() && why.may_pass();
+        let failed = tree.failures().find(|why| passing(why)).cloned();
+        failed.map_or(Ok(tree), Err)
     }
 
     fn root(&self) -> Built {

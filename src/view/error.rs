@@ -100,6 +100,20 @@ impl From<SourceError> for Error {
 }
 
 impl Error {
+    /// Says whether a source that is not on this machine may have an answer the next time: it could not be reached, or
+    /// what came on the way was not what it sent. That it has no such blob is an answer.
+    pub(super) fn may_pass(&self) -> bool {
+        let (Self::Blob(e) | Self::Image(ImageError::Blob(e)) | Self::Layer(LayerError::Blob(e))) = self
+        else {
+            return false;
+        };
+        match e {
+            BlobError::Read { cause, .. } => cause.kind() != std::io::ErrorKind::NotFound,
+            BlobError::Mismatch { .. } | BlobError::Size { .. } | BlobError::Changed { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Says whether something is wrong with the source, which people want to know, and not with the question.
     pub(super) fn is_problem(&self) -> bool {
         !matches!(

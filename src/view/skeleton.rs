@@ -134,6 +134,18 @@ impl Skeleton {
         self
     }
 
+    /// Returns what should be there and cannot be had, each with its reason.
+    pub(super) fn failures(&self) -> impl Iterator<Item = &Error> {
+        let files = self.nodes.iter().filter_map(|node| match &node.kind {
+            Kind::File(Content::Failed(why, _)) => Some(&**why),
+            _ => None,
+        });
+        files.chain(self.grafts.iter().filter_map(|graft| match graft {
+            Graft::Failed(why) => Some(&**why),
+            _ => None,
+        }))
+    }
+
     pub(super) fn node(&self, number: u32) -> Option<&Node> {
         self.nodes.get(number as usize)
     }

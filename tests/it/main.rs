@@ -21,6 +21,7 @@ mod load;
 mod model;
 mod mounting;
 mod realuse;
+mod registry;
 mod regressions;
 mod rootfs;
 mod semantics;

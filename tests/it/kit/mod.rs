@@ -7,12 +7,14 @@ mod layout;
 mod mount;
 pub(crate) mod naive;
 mod process;
+mod registry;
 mod xattr;
 
 pub(crate) use archive::{Layer, Member, PLATFORM, Packing, archive, mounted};
 pub(crate) use layout::{Blob, Layout, Platform, Sample, annotate, gzip, media, named, sha256, tar};
 pub(crate) use mount::{Mount, daemons, detach, is_mounted, mounts_on, unmount};
 pub(crate) use process::{Done, TempDir, require_root, require_tool, run, run_for, temp_dir, wait_until};
+pub(crate) use registry::{Act, Proxy, Registry};
 pub(crate) use xattr::{get_xattr, list_xattrs, xattr_len};
 
 use std::fs;

@@ -25,10 +25,17 @@ impl Mount {
     /// Mounts a source with options.
     #[track_caller]
     pub(crate) fn with(source: impl AsRef<OsStr>, options: &[&str]) -> Self {
+        Self::with_env(source, options, &[])
+    }
+
+    /// Mounts a source with options and variables of the environment.
+    #[track_caller]
+    pub(crate) fn with_env(source: impl AsRef<OsStr>, options: &[&str], env: &[(&str, &Path)]) -> Self {
         let directory = temp_dir();
         let point = directory.join("mnt");
         fs::create_dir(&point).unwrap();
-        let done = run(Self::command(&directory).args(options).arg(source).arg(&point));
+        let done =
+            run(Self::command(&directory).envs(env.iter().copied()).args(options).arg(source).arg(&point));
         let mount = Self { point, stderr: done.stderr.clone(), _directory: directory };
         assert_eq!(done.code(), 0, "does not mount: {}", done.stderr);
         assert!(is_mounted(&mount.point), "exit status 0, and nothing is mounted: {}", done.stderr);
