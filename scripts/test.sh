@@ -31,6 +31,7 @@ cargo fmt --check
 
 say "lints"
 cargo clippy --locked --all-targets -- -D warnings
+cargo clippy --locked --no-default-features -- -D warnings
 
 say "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items

@@ -7,6 +7,7 @@ use crate::source::{Source, SourceError};
 
 /// How to reach a registry, as it was asked for.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "registry"), allow(dead_code))] // taken, and refused with the reference
 pub(super) struct Options {
     pub(super) tls_ca: Option<PathBuf>,
     pub(super) plain_http: bool,
