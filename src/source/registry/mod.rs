@@ -1,7 +1,7 @@
 //! An image in a registry, read lazily over the distribution API.
 //!
 //! When it is opened, one or two small documents are fetched; everything else comes when somebody reads it, and is
-//! kept in a [`store`] that later mounts share. Like every source this one proves nothing: what it hands out is checked
+//! kept in a store that later mounts share. Like every source this one proves nothing: what it hands out is checked
 //! by [`crate::blob`], and what it kept and turns out to be wrong is fetched anew.
 
 mod auth;
