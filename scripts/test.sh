@@ -17,7 +17,7 @@ for argument in "$@"; do
 done
 
 need_packages gcc libc6-dev pkg-config ca-certificates fuse3 skopeo umoci buildah attr jq python3 uidmap rsync \
-    busybox-static docker-registry openssl shellcheck
+    busybox-static docker-registry openssl podman containerd zstd xz-utils bzip2 shellcheck
 command -v cargo >/dev/null || die "cargo is missing: install Rust 1.88 or later (https://rustup.rs)"
 
 # Without this device no test can mount, and a test that cannot mount fails rather than being skipped.

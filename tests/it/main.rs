@@ -25,4 +25,5 @@ mod registry;
 mod regressions;
 mod rootfs;
 mod semantics;
+mod sources;
 mod tools;
