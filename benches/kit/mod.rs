@@ -124,11 +124,14 @@ pub(crate) fn compress(bytes: &[u8], ending: &str) -> Vec<u8> {
 /// Makes a store of one blob in memory, and the descriptor of a layer of it.
 pub(crate) fn store(blob: &Arc<[u8]>, ending: &str) -> (Arc<BlobStore>, Descriptor) {
     let digest = Digest::of(Algorithm::Sha256, blob).expect("sha256 is computed");
-    let descriptor = Descriptor::from_json(&serde_json::json!({
-        "mediaType": format!("application/vnd.oci.image.layer.v1.{ending}"),
-        "digest": digest.as_str(),
-        "size": <[u8]>::len(blob),
-    }));
+    let descriptor = Descriptor::parse(
+        &serde_json::json!({
+            "mediaType": format!("application/vnd.oci.image.layer.v1.{ending}"),
+            "digest": digest.as_str(),
+            "size": <[u8]>::len(blob),
+        })
+        .to_string(),
+    );
     let source = Memory { digest, blob: blob.clone() };
     (Arc::new(BlobStore::new(Box::new(source))), descriptor.expect("it is well-formed"))
 }

@@ -62,7 +62,7 @@ static STAGE: LazyLock<Stage> = LazyLock::new(|| {
     let json = serde_json::json!({
         "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest.as_str(), "size": blob.len(),
     });
-    let descriptor = Descriptor::from_json(&json).expect("a descriptor");
+    let descriptor = Descriptor::parse(&json.to_string()).expect("a descriptor");
     let mut stage = Stage { directory, descriptor, plain, index: Vec::new() };
     stage.store().layer(&stage.descriptor, None).expect("the layer is sound");
     stage.index = fs::read(stage.index_file()).expect("the index was kept");

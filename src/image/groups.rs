@@ -1,10 +1,11 @@
 //! Entries of index.json that are one image together.
 
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Entry;
-use crate::oci::{MediaType, image_name};
+use crate::oci::{Digest, MediaType, image_name};
 
 /// Entries of index.json that belong together: of one name, or unnamed manifests of different platforms.
 #[derive(Clone, Debug)]
@@ -30,7 +31,7 @@ impl Group {
 pub(super) fn group(entries: Vec<Arc<Entry>>) -> Vec<Group> {
     let together = unnamed_are_one_image(&entries);
     let mut groups: Vec<Group> = Vec::new();
-    let mut by_name: HashMap<String, usize> = HashMap::new();
+    let mut by_name: HashMap<String, usize> = HashMap::with_capacity(entries.len());
     let mut unnamed: Option<usize> = None;
     for entry in entries {
         let name = image_name(&entry.descriptor.annotations).map(str::to_owned);
@@ -75,12 +76,16 @@ fn is_manifest(entry: &Entry) -> bool {
 }
 
 fn mark_further_names(groups: &mut [Group]) {
-    let mut first: HashMap<Vec<crate::oci::Digest>, usize> = HashMap::new();
-    for (n, group) in groups.iter_mut().enumerate() {
-        let key = group.entries.iter().map(|e| e.descriptor.digest.clone()).collect();
-        match first.get(&key) {
-            Some(&of) => group.same_as = Some(of),
-            None => drop(first.insert(key, n)),
+    let mut first: HashMap<Vec<&Digest>, usize> = HashMap::with_capacity(groups.len());
+    let mut further = Vec::new();
+    for (n, group) in groups.iter().enumerate() {
+        let key = group.entries.iter().map(|e| &e.descriptor.digest).collect();
+        match first.entry(key) {
+            Occupied(of) => further.push((n, *of.get())),
+            Vacant(place) => drop(place.insert(n)),
         }
+    }
+    for (n, of) in further {
+        groups[n].same_as = Some(of);
     }
 }

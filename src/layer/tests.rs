@@ -41,7 +41,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 fn descriptor(blob: &[u8]) -> Descriptor {
     let digest = Digest::of(Algorithm::Sha256, blob).unwrap();
     let json = format!(r#"{{"digest":"{digest}","size":{}}}"#, blob.len());
-    Descriptor::from_json(&serde_json::from_str(&json).unwrap()).unwrap()
+    Descriptor::parse(&json).unwrap()
 }
 
 fn index_of(blob: &[u8]) -> Result<LayerIndex, LayerError> {

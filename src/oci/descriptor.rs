@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::members::{Members, text};
 use super::{Digest, DigestError, MediaType, Platform};
 
 /// Largest embedded `data` we decode; more than any document we parse would be a way to fill memory.
@@ -64,24 +65,32 @@ pub enum DescriptorError {
 }
 
 impl Descriptor {
-    /// Reads a descriptor from a JSON value, passing over members it does not know (considerations.md).
-    pub fn from_json(value: &Value) -> Result<Self, DescriptorError> {
-        let object = value.as_object().ok_or(DescriptorError::NotAnObject)?;
-        let digest = object.get("digest").and_then(Value::as_str).ok_or(DescriptorError::NoDigest)?;
-        let digest = Digest::parse(digest)?;
-        let size = object.get("size");
-        let size = size.and_then(Value::as_i64).and_then(|n| u64::try_from(n).ok()).ok_or_else(|| {
-            let found =
-                size.map_or_else(|| "absent".to_owned(), |v| v.to_string().chars().take(40).collect());
-            DescriptorError::Size { digest: digest.clone(), found }
-        })?;
-        let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let data = Data::of(object.get("data"), &digest, size);
+    /// Parses a descriptor, passing over members it does not know (considerations.md).
+    pub fn parse(json: &str) -> Result<Self, DescriptorError> {
+        Self::of(&serde_json::from_str(json).map_err(|_| DescriptorError::NotAnObject)?)
+    }
+
+    /// Reads a descriptor out of a document.
+    pub(super) fn of_raw(raw: &RawValue) -> Result<Self, DescriptorError> {
+        Self::parse(raw.get())
+    }
+
+    fn of(members: &Members<'_>) -> Result<Self, DescriptorError> {
+        let digest = Digest::parse(&members.text("digest").ok_or(DescriptorError::NoDigest)?)?;
+        let size = members.get("size").map(RawValue::get);
+        let size = size
+            .and_then(|text| text.parse::<i64>().ok())
+            .and_then(|n| u64::try_from(n).ok())
+            .ok_or_else(|| {
+                let found = size.unwrap_or("absent").chars().take(40).collect();
+                DescriptorError::Size { digest: digest.clone(), found }
+            })?;
+        let data = Data::of(members.get("data"), &digest, size);
         Ok(Self {
-            media_type: text("mediaType"),
-            artifact_type: text("artifactType"),
-            annotations: annotations(object.get("annotations")),
-            platform: object.get("platform").filter(|p| p.is_object()).map(Platform::from_json),
+            media_type: members.owned("mediaType"),
+            artifact_type: members.owned("artifactType"),
+            annotations: annotations(members),
+            platform: members.object("platform").as_ref().map(Platform::of),
             digest,
             size,
             data,
@@ -95,16 +104,13 @@ impl Descriptor {
 }
 
 impl Data {
-    fn of(member: Option<&Value>, digest: &Digest, size: u64) -> Self {
-        let text = match member {
-            None | Some(Value::Null) => return Self::Absent,
-            Some(Value::String(text)) => text,
-            Some(_) => return Self::Wrong("`data` is not a string".to_owned()),
-        };
+    fn of(member: Option<&RawValue>, digest: &Digest, size: u64) -> Self {
+        let Some(member) = member else { return Self::Absent };
+        let Some(text) = text(member) else { return Self::Wrong("`data` is not a string".to_owned()) };
         if text.len() / 4 * 3 > MAX_DATA {
             return Self::Wrong(format!("`data` is larger than {MAX_DATA} bytes"));
         }
-        let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(text) else {
+        let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(&*text) else {
             return Self::Wrong("`data` is not base64".to_owned());
         };
         if bytes.len() as u64 != size {
@@ -121,10 +127,10 @@ impl Data {
     }
 }
 
-/// Reads an annotations object; entries that are not strings are passed over, not the document.
-pub(super) fn annotations(value: Option<&Value>) -> BTreeMap<String, String> {
-    let entries = value.and_then(Value::as_object).into_iter().flatten();
-    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+/// Reads the annotations of a descriptor or document; those that are not strings are passed over, not the document.
+pub(super) fn annotations(of: &Members<'_>) -> BTreeMap<String, String> {
+    let entries = of.object("annotations").unwrap_or_default().texts();
+    entries.map(|(key, value)| (key.into_owned(), value.into_owned())).collect()
 }
 
 #[cfg(test)]
@@ -134,7 +140,7 @@ mod tests {
     const EMPTY: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 
     fn parse(json: &str) -> Result<Descriptor, DescriptorError> {
-        Descriptor::from_json(&serde_json::from_str(&json.replace("EMPTY", EMPTY)).unwrap())
+        Descriptor::parse(&json.replace("EMPTY", EMPTY))
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::descriptor::annotations;
+use super::members::{Members, text};
 use super::{Descriptor, DescriptorError, Digest, Platform};
 
 /// Why bytes are not the document they should be.
@@ -50,28 +51,21 @@ impl Index {
     /// Parses an index.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         let members = members(bytes)?;
-        if ["layers", "config"].iter().any(|m| present(&members, m)) && present(&members, "manifests") {
+        if members.get("manifests").is_some() && ["layers", "config"].iter().any(|m| members.get(m).is_some())
+        {
             return Err(DocumentError::Ambiguous);
         }
-        let entries = match members.get("manifests") {
-            None => Vec::new(),
-            Some(raw) => serde_json::from_str::<Option<Vec<&RawValue>>>(raw.get())
-                .map_err(|_| DocumentError::NotAnArray("manifests"))?
-                .unwrap_or_default(),
-        };
+        let entries = array(&members, "manifests")?;
         Ok(Self {
             entries: entries.into_iter().map(IndexEntry::of).collect(),
-            annotations: annotations(value(&members, "annotations")?.as_ref()),
+            annotations: annotations(&members),
         })
     }
 }
 
 impl IndexEntry {
     fn of(raw: &RawValue) -> Self {
-        let descriptor = serde_json::from_str(raw.get())
-            .map_err(|_| DescriptorError::NotAnObject)
-            .and_then(|value| Descriptor::from_json(&value));
-        Self { raw: raw.get().into(), descriptor }
+        Self { raw: raw.get().into(), descriptor: Descriptor::of_raw(raw) }
     }
 }
 
@@ -94,21 +88,15 @@ impl Manifest {
     /// Parses a manifest.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         let members = members(bytes)?;
-        if present(&members, "manifests") {
+        if members.get("manifests").is_some() {
             return Err(DocumentError::Ambiguous);
         }
-        let layers = match value(&members, "layers")? {
-            None | Some(Value::Null) => Vec::new(),
-            Some(Value::Array(layers)) => layers,
-            Some(_) => return Err(DocumentError::NotAnArray("layers")),
-        };
-        let config = value(&members, "config")?.filter(|v| !v.is_null());
         Ok(Self {
-            config: config.as_ref().map(Descriptor::from_json),
-            layers: layers.iter().map(Descriptor::from_json).collect(),
-            subject: value(&members, "subject")?.and_then(|v| Descriptor::from_json(&v).ok()),
-            artifact_type: text(value(&members, "artifactType")?.as_ref()),
-            annotations: annotations(value(&members, "annotations")?.as_ref()),
+            config: members.get("config").map(Descriptor::of_raw),
+            layers: array(&members, "layers")?.into_iter().map(Descriptor::of_raw).collect(),
+            subject: members.get("subject").and_then(|raw| Descriptor::of_raw(raw).ok()),
+            artifact_type: members.owned("artifactType"),
+            annotations: annotations(&members),
         })
     }
 }
@@ -144,33 +132,29 @@ pub struct History {
 impl ImageConfig {
     /// Parses a configuration. Every optional member may be null (config.md, "Properties").
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
-        let value: Value = serde_json::from_slice(bytes).map_err(json_error)?;
-        if !value.is_object() {
-            return Err(DocumentError::NotAnObject);
-        }
-        let array = |v: Option<&Value>| v.and_then(Value::as_array).cloned().unwrap_or_default();
-        let rootfs = value.get("rootfs");
-        let diff_ids = array(rootfs.and_then(|r| r.get("diff_ids")));
+        let members = members(bytes)?;
+        let rootfs = members.object("rootfs").unwrap_or_default();
+        let diff_id =
+            |raw: &RawValue| Digest::parse(&text(raw).unwrap_or_default()).map_err(|e| e.to_string());
+        let history = members.array("history").unwrap_or_default();
         Ok(Self {
-            platform: Platform::from_json(&value),
-            rootfs_type: text(rootfs.and_then(|r| r.get("type"))),
-            diff_ids: diff_ids
-                .iter()
-                .map(|v| Digest::parse(v.as_str().unwrap_or_default()).map_err(|e| e.to_string()))
-                .collect(),
-            history: array(value.get("history")).iter().map(History::of).collect(),
-            created: text(value.get("created")),
+            platform: Platform::of(&members),
+            rootfs_type: rootfs.owned("type"),
+            diff_ids: rootfs.array("diff_ids").unwrap_or_default().into_iter().map(diff_id).collect(),
+            history: history.into_iter().map(History::of).collect(),
+            created: members.owned("created"),
         })
     }
 }
 
 impl History {
-    fn of(value: &Value) -> Self {
+    fn of(raw: &RawValue) -> Self {
+        let members = Members::of(raw).unwrap_or_default();
         Self {
-            created: text(value.get("created")),
-            created_by: text(value.get("created_by")),
-            comment: text(value.get("comment")),
-            empty_layer: value.get("empty_layer").and_then(Value::as_bool).unwrap_or(false),
+            created: members.owned("created"),
+            created_by: members.owned("created_by"),
+            comment: members.owned("comment"),
+            empty_layer: members.get("empty_layer").is_some_and(|raw| raw.get() == "true"),
         }
     }
 }
@@ -184,9 +168,7 @@ pub fn pretty(bytes: &[u8]) -> Result<String, DocumentError> {
     Ok(text)
 }
 
-type Members<'a> = BTreeMap<String, &'a RawValue>;
-
-/// Splits a document into its members. Names are exact, and the last of two equal ones counts (RFC 7493 forbids them).
+/// Splits a document into its members.
 fn members(bytes: &[u8]) -> Result<Members<'_>, DocumentError> {
     serde_json::from_slice(bytes).map_err(|e| match e.classify() {
         serde_json::error::Category::Data => DocumentError::NotAnObject,
@@ -194,16 +176,12 @@ fn members(bytes: &[u8]) -> Result<Members<'_>, DocumentError> {
     })
 }
 
-fn present(members: &Members<'_>, name: &str) -> bool {
-    members.get(name).is_some_and(|raw| raw.get() != "null")
-}
-
-fn value(members: &Members<'_>, name: &str) -> Result<Option<Value>, DocumentError> {
-    members.get(name).map(|raw| serde_json::from_str(raw.get()).map_err(json_error)).transpose()
-}
-
-fn text(value: Option<&Value>) -> String {
-    value.and_then(Value::as_str).unwrap_or_default().to_owned()
+/// Returns the elements of a member that must be an array where it is there.
+fn array<'a>(members: &Members<'a>, name: &'static str) -> Result<Vec<&'a RawValue>, DocumentError> {
+    match members.get(name) {
+        None => Ok(Vec::new()),
+        Some(_) => members.array(name).ok_or(DocumentError::NotAnArray(name)),
+    }
 }
 
 #[allow(clippy::needless_pass_by_value)] // used as a function in map_err

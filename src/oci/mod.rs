@@ -6,6 +6,7 @@ mod descriptor;
 mod digest;
 mod document;
 mod media_type;
+mod members;
 mod platform;
 mod reference;
 

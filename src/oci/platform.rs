@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use super::members::Members;
 
 /// An operating system and processor.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -26,13 +26,12 @@ pub struct PlatformError(String);
 
 impl Platform {
     /// Reads the members a descriptor's `platform` and an image config have in common.
-    pub fn from_json(value: &Value) -> Self {
-        let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    pub(super) fn of(members: &Members<'_>) -> Self {
         Self {
-            os: text("os"),
-            architecture: text("architecture"),
-            variant: text("variant"),
-            os_version: text("os.version"),
+            os: members.owned("os"),
+            architecture: members.owned("architecture"),
+            variant: members.owned("variant"),
+            os_version: members.owned("os.version"),
         }
     }
 

@@ -80,7 +80,7 @@ mod tests {
         )
         .unwrap();
         let d = r#"{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":1234567}"#;
-        let layer = Descriptor::from_json(&serde_json::from_str(d).unwrap());
+        let layer = Descriptor::parse(d);
         let got = table(&config, &[layer.clone(), layer]);
         assert_eq!(
             got,

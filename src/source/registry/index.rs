@@ -48,7 +48,7 @@ pub(super) fn describe(bytes: &[u8], media_type: &str, asked: Option<&Digest>) -
     let digest = asked.cloned().or_else(|| Digest::of(Algorithm::Sha256, bytes));
     let digest = digest.ok_or("cannot be asked by this digest: unknown algorithm")?;
     let descriptor = json!({"mediaType": media_type, "digest": digest.as_str(), "size": bytes.len()});
-    Descriptor::from_json(&descriptor).map_err(|e| e.to_string())
+    Descriptor::parse(&descriptor.to_string()).map_err(|e| e.to_string())
 }
 
 /// Returns the platform that an image configuration states, as a descriptor has it.
