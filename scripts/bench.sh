@@ -4,7 +4,7 @@
 #
 #   scripts/bench.sh [--quick] [--only ROW]… [--repeat N] [--ocifs PATH]
 #
-# ROW is one of: config blob first-look second-mount metadata tar-cold tar-warm random readers memory index-size listing
+# ROW is one of: config blob first-look second-mount metadata tar-cold tar-warm random readers memory index-size listing registry
 # --quick takes small images, for trying this script: its figures mean nothing.
 #
 # Everything lies in ${OCIFS_BENCH_DIR:-target/bench}: images/ is kept; report.txt has the table and what it was measured
@@ -13,8 +13,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
 . scripts/bench/images.sh
+. scripts/bench/registry.sh
 
-all_rows=(config blob first-look second-mount metadata tar-cold tar-warm random readers memory index-size listing)
+all_rows=(config blob first-look second-mount metadata tar-cold tar-warm random readers memory index-size listing registry)
 only=() quick='' repeat=3 ocifs=''
 while [ $# -gt 0 ]; do
     case $1 in
@@ -44,7 +45,7 @@ measure=(python3 scripts/bench/measure.py)
 
 # Peers and images
 
-need_packages ca-certificates fuse3 umoci skopeo pigz gzip zstd jq python3 python3-venv mmdebstrap
+need_packages ca-certificates fuse3 umoci skopeo pigz gzip zstd jq python3 python3-venv mmdebstrap docker-registry curl
 if [ ! -x "$base/venv/bin/ratarmount" ]; then
     say "installing ratarmount"
     python3 -m venv "$base/venv"
@@ -78,6 +79,7 @@ wait_gone() {
 
 finish() {
     clear_mounts
+    registry_end
     rm -rf "$work"
 }
 for at in "$mnt" "$peer"; do

@@ -28,14 +28,18 @@ make_images() {
         make_image entries pack_small 100000
         make_image many-few pack_many 10
         make_image many pack_many 500
+        make_image estargz pack_estargz 5 10000000
     else
         make_image ml pack_ml
         make_image files pack_small 100000
         make_image entries pack_small 1000000
         make_image many-few pack_many 10
         make_image many pack_many 10000
+        make_image estargz pack_estargz 50 10000000
     fi
     make_image ml-zstd pack_zstd
+    make_image one-layer pack_one_layer
+    make_image platforms pack_platforms
 }
 
 fetch_wheels() {
@@ -89,6 +93,21 @@ pack_small() {
 
 pack_many() {
     python3 $bench_python/layout.py many "$2" "$1"
+}
+
+# Files of random bytes in a layer with a table of contents.
+pack_estargz() {
+    python3 $bench_python/estargz.py "$3" estargz "$1" "$2"
+}
+
+# The second layer of ml alone: what python, nginx and a few tools bring.
+pack_one_layer() {
+    python3 $bench_python/layout.py layer "$1" one-layer "$images/ml" 1
+}
+
+# Three platforms of two layers each, small.
+pack_platforms() {
+    scripts/make-layout.sh "$1" platforms
 }
 
 # Prints the hex digits of the digest of a one-image layout's manifest.

@@ -3,6 +3,7 @@
 
   layout.py pack DIR NAME LAYER.tar...   one image of these layers, each through gzip -6
   layout.py many DIR COUNT               COUNT tiny images, each with a manifest and a config of its own
+  layout.py layer DIR NAME FROM NUMBER   one image of one layer of the first image of another layout
 """
 
 import gzip
@@ -105,12 +106,31 @@ def many(root, count):
     layout.finish()
 
 
+def one_layer(root, name, other, number):
+    """Links the layer: both layouts are on one file system."""
+
+    def document(descriptor):
+        with open(f"{other}/blobs/{descriptor['digest'].replace(':', '/')}", "rb") as file:
+            return json.load(file)
+
+    with open(f"{other}/index.json", "rb") as file:
+        manifest = document(json.load(file)["manifests"][0])
+    descriptor = manifest["layers"][number]
+    diff_id = document(manifest["config"])["rootfs"]["diff_ids"][number]
+    layout = Layout(root)
+    os.link(f"{other}/blobs/{descriptor['digest'].replace(':', '/')}", layout.path(descriptor["digest"]))
+    layout.put_image(name, [(descriptor, diff_id, "one layer")])
+    layout.finish()
+
+
 def main():
     command, root, arguments = sys.argv[1], sys.argv[2], sys.argv[3:]
     if command == "pack":
         pack(root, arguments[0], arguments[1:])
     elif command == "many":
         many(root, int(arguments[0]))
+    elif command == "layer":
+        one_layer(root, arguments[0], arguments[1], int(arguments[2]))
     else:
         sys.exit(__doc__)
 

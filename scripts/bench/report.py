@@ -64,6 +64,16 @@ LINES = [
     alone("listing", "ls of the root meanwhile: longest", "listing/mount-max", "ms", 5),
     shown("listing", "for comparison: the machine's own /", "listing/machine-max", "ms"),
     shown("listing", "the same: median", "listing/mount-p50", "ms"),
+    shown("registry", "mount until cat config.json of one platform", "registry/config", "s"),
+    shown("registry", "for comparison: skopeo copy, umoci unpack, cat", "registry/config, skopeo", "s"),
+    alone("registry", "the same: round trips", "registry/config, round trips", "", 5),
+    alone("registry", "the same: downloaded", "registry/config, down", "kB", 50),
+    shown("registry", "for comparison: skopeo copy", "registry/config, skopeo, down", "kB"),
+    ratio("registry", "first file of one gzip layer", "registry/first file", 1.1, "registry/layer"),
+    shown("registry", "for comparison: skopeo copy, umoci unpack, cat", "registry/first file, skopeo", "s"),
+    shown("registry", "one small file of an eStargz", "registry/table", "s"),
+    ratio("registry", "the same: downloaded, of all", "registry/table, down", 0.02, "registry/table, whole", unit="kB"),
+    shown("registry", "for comparison: skopeo copy, umoci unpack, cat", "registry/table, skopeo", "s"),
 ]
 
 
