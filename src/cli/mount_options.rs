@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::ValueEnum as _;
 use nix::unistd::{Group, User};
 
-use super::{Args, SymlinksArg};
+use super::args::{MountArgs, SymlinksArg};
 use crate::oci::Platform;
 
 /// Options that other programs read in fstab (mount(8), systemd), or that are true of this filesystem anyway. `rw`
@@ -68,7 +68,7 @@ const PASSED_OVER_WITH_VALUE: &[&str] = &[
 ];
 
 /// Reads one `-o` argument into `args`. Returns whether `noexec` was in it.
-pub(super) fn read(list: &str, args: &mut Args) -> anyhow::Result<bool> {
+pub(super) fn read(list: &str, args: &mut MountArgs) -> anyhow::Result<bool> {
     let mut noexec = false;
     for option in split(list) {
         let (name, value) = match option.split_once('=') {
@@ -83,21 +83,21 @@ pub(super) fn read(list: &str, args: &mut Args) -> anyhow::Result<bool> {
             "allow_root" => args.allow_root = true,
             "uid" => args.uid = Some(user(need()?).with_context(|| format!("-o {option}"))?),
             "gid" => args.gid = Some(group(need()?).with_context(|| format!("-o {option}"))?),
-            "image" => args.image = Some(need()?.to_owned()),
+            "image" => args.source.image = Some(need()?.to_owned()),
             "platform" => {
-                args.platform = Some(Platform::parse(need()?).with_context(|| format!("-o {option}"))?)
+                args.source.platform = Some(Platform::parse(need()?).with_context(|| format!("-o {option}"))?)
             }
-            "cache_dir" | "cache-dir" => args.cache_dir = Some(need()?.into()),
-            "no_cache" | "no-cache" => args.no_cache = true,
+            "cache_dir" | "cache-dir" => args.source.cache_dir = Some(need()?.into()),
+            "no_cache" | "no-cache" => args.source.no_cache = true,
             "symlinks" => {
                 args.symlinks =
                     SymlinksArg::from_str(need()?, false).map_err(|e| anyhow!("-o {option}: {e}"))?;
             }
-            "tls_ca" | "tls-ca" => args.tls_ca = Some(need()?.into()),
-            "plain_http" | "plain-http" => args.plain_http = true,
+            "tls_ca" | "tls-ca" => args.source.tls_ca = Some(need()?.into()),
+            "plain_http" | "plain-http" => args.source.plain_http = true,
             "timeout" => {
                 let seconds = super::registry::seconds(need()?);
-                args.timeout = Some(seconds.map_err(|e| anyhow!("-o {option}: {e}"))?);
+                args.source.timeout = Some(seconds.map_err(|e| anyhow!("-o {option}: {e}"))?);
             }
             "log_file" | "log-file" => args.log_file = Some(need()?.into()),
             _ if name.starts_with("x-") || name.starts_with("X-") => {}
@@ -183,8 +183,8 @@ mod tests {
 
     use super::*;
 
-    fn args() -> Args {
-        Args::try_parse_from(["ocifs", "s", "m"]).unwrap()
+    fn args() -> MountArgs {
+        MountArgs::try_parse_from(["ocifs", "s", "m"]).unwrap()
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
         assert!(read(list, &mut args).unwrap());
         assert!(args.allow_other);
         assert_eq!((args.uid, args.gid), (Some(7), Some(0)));
-        assert_eq!(args.image.as_deref(), Some("a,b:1"));
+        assert_eq!(args.source.image.as_deref(), Some("a,b:1"));
     }
 
     #[test]

@@ -1,0 +1,245 @@
+//! What can be said on the command line: clap's structs, one for each thing ocifs does.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use super::{mount_options, registry};
+use crate::oci::Platform;
+use crate::view::Symlinks;
+
+const ABOUT: &str = "Mounts a container image as a read-only tree of verified files";
+
+const AFTER_HELP: &str = "\
+The mount:  platforms/<os-arch>/{manifest.json,config.json,layers/N,diffs/N/…,rootfs/…}
+            images/<name>/…   blobs/<algorithm>/<hex>   .ocifs/problems: what is wrong with the image
+Unmount with `umount MOUNTPOINT`, or `fusermount3 -u MOUNTPOINT` when you are not root.
+
+Exit status: 0 fine, 1 the image is bad or the mount failed, 2 wrong usage.";
+
+/// The whole command line: a mount, unless its first word is a subcommand. Read by [`parse`].
+#[derive(Parser, Debug)]
+#[command(
+    name = "ocifs",
+    version,
+    about = ABOUT,
+    long_about = None,
+    after_help = AFTER_HELP,
+    // A source of such a name is given as `./inspect`; a mount point of such a name is one.
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true
+)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    mount: MountArgs,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Task {
+    Mount(MountArgs),
+    Other(Command),
+}
+
+/// Reads a command line.
+pub(super) fn parse(args: Vec<OsString>) -> Result<Task, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(args)?;
+    // The arguments of a mount are not there with a subcommand, so there is no whole `Cli` then.
+    match matches.subcommand_name() {
+        Some(_) => Command::from_arg_matches(&matches).map(Task::Other),
+        None => MountArgs::from_arg_matches(&matches).map(Task::Mount),
+    }
+}
+
+/// Reads a command line that can only be that of a mount.
+pub(super) fn parse_mount(args: Vec<OsString>) -> Result<Task, clap::Error> {
+    MountArgs::try_parse_from(args).map(Task::Mount)
+}
+
+/// What ocifs does besides mounting.
+#[derive(Subcommand, Debug)]
+pub(super) enum Command {
+    /// Say what is in there: images, platforms, ids, layers, sizes, history
+    ///
+    /// Reads documents only, never a layer; of a registry it asks for manifests and configurations.
+    #[command(after_help = INSPECT_EXIT)]
+    Inspect(InspectArgs),
+    /// Check every blob that can be reached against its digest and its size
+    ///
+    /// Reads all bytes now, whatever was checked before, on all processors.
+    #[command(after_help = VERIFY_EXIT)]
+    Verify(VerifyArgs),
+}
+
+const INSPECT_EXIT: &str = "Exit status: 0 fine, 1 the source cannot be read, 2 wrong usage.";
+
+const VERIFY_EXIT: &str = "\
+Exit status: 0 all that is there is right, 1 something is damaged, 2 it could not be told (or wrong usage).";
+
+/// `ocifs SOURCE MOUNTPOINT`.
+#[derive(Parser, Debug)]
+#[command(name = "ocifs")]
+pub(super) struct MountArgs {
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+
+    /// The directory to mount on
+    pub(super) mountpoint: PathBuf,
+
+    /// Stay in the foreground, log to the terminal
+    #[arg(short, long)]
+    pub(super) foreground: bool,
+
+    /// Mount options, as in fstab: ro, allow_other, uid=N, image=NAME, platform=OS/ARCH, …
+    #[arg(short = 'o', value_name = "OPT[,OPT…]")]
+    pub(super) options: Vec<String>,
+
+    /// Let every user look in, by the permissions the files show
+    #[arg(long)]
+    pub(super) allow_other: bool,
+
+    /// Let root look in as well
+    #[arg(long, conflicts_with = "allow_other")]
+    pub(super) allow_root: bool,
+
+    /// Show all files as this user's
+    #[arg(long, value_name = "USER", value_parser = mount_options::user)]
+    pub(super) uid: Option<u32>,
+
+    /// Show all files as this group's
+    #[arg(long, value_name = "GROUP", value_parser = mount_options::group)]
+    pub(super) gid: Option<u32>,
+
+    /// Show absolute symlinks of the image as they are, or relative, so that they stay inside the mount
+    #[arg(long, value_enum, default_value_t = SymlinksArg::Verbatim, value_name = "verbatim|rebase")]
+    pub(super) symlinks: SymlinksArg,
+
+    /// Append the log to this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) log_file: Option<PathBuf>,
+}
+
+/// `ocifs inspect SOURCE`.
+#[derive(Args, Debug)]
+pub(super) struct InspectArgs {
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+
+    /// Print JSON, whose shape does not change
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `ocifs verify SOURCE`.
+#[derive(Args, Debug)]
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+
+    /// Print JSON, whose shape does not change
+    #[arg(long)]
+    pub(super) json: bool,
+
+    /// Look into layers as well: checksums of the compression, diff_ids, the tar and its entries
+    #[arg(long)]
+    pub(super) deep: bool,
+}
+
+/// Which image, and how to get at it: the same for everything ocifs does.
+#[derive(Args, Debug)]
+pub(super) struct SourceArgs {
+    /// The image: a layout directory or an archive, by its path, or as `oci:DIR[:NAME]`, `oci-archive:FILE[:NAME]` or
+    /// `docker-archive:FILE[:NAME|:@NUMBER]`; or in a registry, `docker://HOST/NAME[:TAG|@DIGEST]`
+    pub(super) source: String,
+
+    /// This image only: a name, or a digest, which pins it. A mount has it at its root
+    #[arg(long, value_name = "NAME|DIGEST")]
+    pub(super) image: Option<String>,
+
+    /// This platform only
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = Platform::parse)]
+    pub(super) platform: Option<Platform>,
+
+    /// Keep layer indexes here [default: $XDG_CACHE_HOME/ocifs, or ~/.cache/ocifs]
+    #[arg(long, value_name = "DIR")]
+    pub(super) cache_dir: Option<PathBuf>,
+
+    /// Keep nothing on disk, and use nothing kept there: every mount indexes its layers anew
+    #[arg(long, conflicts_with = "cache_dir")]
+    pub(super) no_cache: bool,
+
+    /// docker://: trust the certificate authorities in this PEM file as well
+    #[arg(long, value_name = "FILE")]
+    pub(super) tls_ca: Option<PathBuf>,
+
+    /// docker://: ask the registry without TLS (this machine's own is asked so anyway)
+    #[arg(long)]
+    pub(super) plain_http: bool,
+
+    /// docker://: how long the registry may give nothing before it counts as gone [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = registry::seconds)]
+    pub(super) timeout: Option<Duration>,
+
+    /// Log more; twice for debugging (RUST_LOG works too)
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(super) verbose: u8,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+pub(super) enum SymlinksArg {
+    Verbatim,
+    Rebase,
+}
+
+impl From<SymlinksArg> for Symlinks {
+    fn from(arg: SymlinksArg) -> Self {
+        match arg {
+            SymlinksArg::Verbatim => Self::Verbatim,
+            SymlinksArg::Rebase => Self::Rebase,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subcommand_is_the_first_word_only() {
+        for (line, expected) in [
+            ("a b", "mount a b"),
+            ("./inspect b", "mount ./inspect b"),
+            ("a inspect", "mount a inspect"),
+            ("-f inspect b", "mount inspect b"),
+            ("inspect a", "inspect a"),
+            ("inspect verify --json", "inspect verify"),
+            ("verify a --deep", "verify a"),
+            ("help b", "mount help b"),
+        ] {
+            let words = ["ocifs"].into_iter().chain(line.split(' ')).map(OsString::from).collect();
+            let got = match parse(words).unwrap() {
+                Task::Mount(args) => format!("mount {} {}", args.source.source, args.mountpoint.display()),
+                Task::Other(Command::Inspect(args)) => format!("inspect {}", args.source.source),
+                Task::Other(Command::Verify(args)) => format!("verify {}", args.source.source),
+            };
+            assert_eq!(got, expected, "{line}");
+        }
+        for line in ["a", "inspect", "verify --deep", "inspect a b", "a b inspect", "inspect a --foreground"]
+        {
+            let words = ["ocifs"].into_iter().chain(line.split(' ')).map(OsString::from).collect();
+            assert!(parse(words).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_mount_helper_knows_no_subcommands() {
+        let got = parse_mount(["ocifs", "inspect", "b"].map(OsString::from).to_vec()).unwrap();
+        assert!(matches!(got, Task::Mount(args) if args.source.source == "inspect"));
+    }
+}

@@ -1,0 +1,74 @@
+//! Which image a user means.
+
+use anyhow::{Context as _, bail};
+
+use super::source;
+use crate::image::{Catalog, Group};
+use crate::oci::{Digest, Index, Platform};
+
+/// Most names listed in an error.
+const MAX_NAMES: usize = 20;
+
+/// Spells a name as docker writes it into its archives: with a tag, and without what goes without saying.
+fn docker_name(name: &str) -> String {
+    let short = name.strip_prefix("docker.io/").map(|name| name.strip_prefix("library/").unwrap_or(name));
+    let name = short.unwrap_or(name);
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
+}
+
+/// Finds the image that `wanted` means: a name first, then a digest anywhere below index.json, then a number in it.
+pub(super) fn image(catalog: &mut Catalog, wanted: &str) -> anyhow::Result<usize> {
+    if let Some(n) = catalog.find(wanted).or_else(|| catalog.find(&docker_name(wanted))) {
+        return Ok(n);
+    }
+    if let Some(number) = source::number(wanted) {
+        let entries = Index::parse(&catalog.store().index()?)?.entries;
+        let count = entries.len();
+        let entry = entries.into_iter().nth(number).with_context(|| {
+            format!("image {wanted}: there are {count} entries in index.json, counted from @0")
+        })?;
+        let digest = entry.descriptor?.digest;
+        return catalog.pin(&digest).with_context(|| format!("image {wanted}: {digest} is not to be found"));
+    }
+    // Docker and its archives write names in full; people do not.
+    let ending = format!("/{wanted}");
+    let is_meant =
+        |g: &Group| g.same_as.is_none() && g.name.as_ref().is_some_and(|name| name.ends_with(&ending));
+    let mut meant = (0..catalog.groups().len()).filter(|n| is_meant(&catalog.groups()[*n]));
+    if let (Some(only), None) = (meant.next(), meant.next()) {
+        return Ok(only);
+    }
+    if let Ok(digest) = Digest::parse(wanted) {
+        return catalog
+            .pin(&digest)
+            .with_context(|| format!("{wanted}: no manifest or index of this digest in the source"));
+    }
+    let names: Vec<&str> = catalog.groups().iter().filter_map(|g| g.name.as_deref()).collect();
+    let listed = names.iter().take(MAX_NAMES).map(|n| format!("{n:?}")).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => {
+            bail!("image {wanted:?}: no image in this source has a name; leave --image out, or give a digest")
+        }
+        n if n > MAX_NAMES => {
+            bail!("image {wanted:?} is not in this source; there are {listed} and {} more", n - MAX_NAMES)
+        }
+        _ => bail!("image {wanted:?} is not in this source; there is {listed}"),
+    }
+}
+
+/// Says so when nothing would be shown.
+pub(super) fn check_platform(
+    catalog: &Catalog,
+    image: Option<usize>,
+    wanted: &Platform,
+) -> anyhow::Result<()> {
+    let Some(n) = image.or_else(|| catalog.sole_image()) else { return Ok(()) };
+    let n = catalog.groups()[n].same_as.unwrap_or(n);
+    let Ok(image) = catalog.image(n) else { return Ok(()) };
+    if image.platforms.iter().any(|p| p.platform.matches(wanted)) {
+        return Ok(());
+    }
+    let there: Vec<String> = image.platforms.iter().map(|p| p.platform.normalized().to_string()).collect();
+    bail!("the image has nothing for {wanted}; it has {}", there.join(", "))
+}

@@ -1,0 +1,83 @@
+//! From what was said about the source to an open one: the way every command begins.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+
+use super::args::SourceArgs;
+use super::{cache, choose, log as logging, memory, registry, source};
+use crate::blob::BlobStore;
+use crate::cache::Cache;
+use crate::image::Catalog;
+use crate::oci::Platform;
+use crate::problems::Problems;
+
+/// A source as it was asked for.
+#[derive(Debug)]
+pub(super) struct Options {
+    location: source::Location,
+    registry: registry::Options,
+    /// The source as the user wrote it.
+    pub(super) shown: String,
+    image: Option<String>,
+    /// The only platform wanted.
+    pub(super) platform: Option<Platform>,
+    cache_dir: Option<PathBuf>,
+    verbose: u8,
+}
+
+/// An open source.
+pub(super) struct Opened {
+    pub(super) catalog: Catalog,
+    /// The group that was asked for.
+    pub(super) image: Option<usize>,
+    pub(super) cache: Option<Arc<Cache>>,
+}
+
+impl Options {
+    /// Reads the arguments. Opens nothing; a failure is one of usage.
+    pub(super) fn new(args: SourceArgs) -> anyhow::Result<Self> {
+        let location = source::parse(&args.source)?;
+        if location.in_registry {
+            registry::check(&location.path.to_string_lossy())?;
+        }
+        if args.image.is_some() && location.image.is_some() {
+            bail!("the image is named twice: in {} and by --image", args.source);
+        }
+        Ok(Self {
+            image: args.image.or_else(|| location.image.clone()),
+            location,
+            registry: registry::Options {
+                tls_ca: args.tls_ca,
+                plain_http: args.plain_http,
+                timeout: args.timeout,
+            },
+            shown: args.source,
+            platform: args.platform,
+            cache_dir: if args.no_cache { None } else { cache::directory(args.cache_dir)? },
+            verbose: args.verbose,
+        })
+    }
+
+    /// Opens the source, reads its index.json and finds the image asked for. Starts the log.
+    pub(super) fn open(&self, log_file: Option<&std::path::Path>) -> anyhow::Result<Opened> {
+        memory::bound();
+        logging::start(log_file, self.verbose)?;
+        let cache = self.cache_dir.clone().map(|dir| Arc::new(Cache::new(dir)));
+        let source = match self.location.in_registry {
+            true => {
+                let reference = self.location.path.to_string_lossy();
+                registry::open(&reference, &self.registry, self.cache_dir.as_deref())?
+            }
+            false => crate::source::open(&self.location.path, self.location.kind, cache.as_ref())?,
+        };
+        let mut catalog = Catalog::read(Arc::new(BlobStore::new(source)), Arc::new(Problems::default()))
+            .with_context(|| self.location.path.display().to_string())?;
+        let image = self.image.as_deref().map(|wanted| choose::image(&mut catalog, wanted)).transpose()?;
+        if let Some(wanted) = &self.platform {
+            choose::check_platform(&catalog, image, wanted)?;
+        }
+        Ok(Opened { catalog, image, cache })
+    }
+}
