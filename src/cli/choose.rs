@@ -2,12 +2,9 @@
 
 use anyhow::{Context as _, bail};
 
-use super::source;
+use super::{hints, source};
 use crate::image::{Catalog, Group};
-use crate::oci::{Digest, Index, Platform};
-
-/// Most names listed in an error.
-const MAX_NAMES: usize = 20;
+use crate::oci::{Algorithm, Digest, DigestError, Index, Platform};
 
 /// Spells a name as docker writes it into its archives: with a tag, and without what goes without saying.
 fn docker_name(name: &str) -> String {
@@ -39,22 +36,18 @@ pub(super) fn image(catalog: &mut Catalog, wanted: &str) -> anyhow::Result<usize
     if let (Some(only), None) = (meant.next(), meant.next()) {
         return Ok(only);
     }
-    if let Ok(digest) = Digest::parse(wanted) {
-        return catalog
-            .pin(&digest)
-            .with_context(|| format!("{wanted}: no manifest or index of this digest in the source"));
+    match Digest::parse(wanted) {
+        Ok(digest) => match catalog.pin(&digest) {
+            Some(n) => return Ok(n),
+            // `web:2` could be a digest of an algorithm that nobody knows, and is not.
+            None if digest.algorithm() == Algorithm::Unknown => {}
+            None => bail!("{wanted}: no manifest or index of this digest in the source"),
+        },
+        Err(e @ DigestError::Encoding { .. }) => bail!(e),
+        Err(DigestError::Grammar(_)) => {}
     }
     let names: Vec<&str> = catalog.groups().iter().filter_map(|g| g.name.as_deref()).collect();
-    let listed = names.iter().take(MAX_NAMES).map(|n| format!("{n:?}")).collect::<Vec<_>>().join(", ");
-    match names.len() {
-        0 => {
-            bail!("image {wanted:?}: no image in this source has a name; leave --image out, or give a digest")
-        }
-        n if n > MAX_NAMES => {
-            bail!("image {wanted:?} is not in this source; there are {listed} and {} more", n - MAX_NAMES)
-        }
-        _ => bail!("image {wanted:?} is not in this source; there is {listed}"),
-    }
+    bail!("{}", hints::no_such_image(wanted, &names))
 }
 
 /// Says so when nothing would be shown.

@@ -4,6 +4,7 @@ mod args;
 mod cache;
 mod choose;
 mod daemon;
+mod hints;
 mod inspect;
 mod log;
 mod memory;

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use super::args::MountArgs;
 use super::daemon::{self, Role};
-use super::{mount_options, opening};
+use super::{hints, mount_options, opening};
 use crate::fuse::{Access, MountOptions, mount};
 use crate::layer::LayerStore;
 use crate::view::{Symlinks, View, ViewOptions};
@@ -51,17 +51,13 @@ impl Options {
 
 /// Mounts, and serves until the end: in the background unless told otherwise. A rehearsal stops before mounting.
 pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
-    let opening::Opened { catalog, image, cache } = options.source.open(options.log_file.as_deref())?;
-    let entries = catalog.groups().iter().filter(|g| g.same_as.is_none()).count();
-    if image.is_none() && entries > 1 {
-        eprintln!(
-            "ocifs: {entries} different entries in index.json: they are under images/ and artifacts/ \
-             (--image NAME puts one at the root)"
-        );
-    }
+    let opened = options.source.open(options.log_file.as_deref());
+    let opening::Opened { catalog, image, cache } =
+        opened.map_err(|e| hints::swapped(e, options.source.path(), &options.mountpoint))?;
     if rehearsal {
         return Ok(());
     }
+    let entries = catalog.groups().iter().filter(|g| g.same_as.is_none()).count();
     let layers = LayerStore::new(catalog.store().clone(), cache);
     let view = View::new(
         catalog,
@@ -75,6 +71,7 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
             symlinks: options.symlinks,
         },
     );
+    let hides = hints::hides(&options.mountpoint);
     let mounted = mount(
         view,
         &MountOptions {
@@ -85,6 +82,18 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
         },
     )?;
     log::info!("mounted {} on {}", options.source.shown, options.mountpoint.display());
+    if hides {
+        eprintln!(
+            "ocifs: {}: was not empty; what is in it is hidden for as long as the mount lasts",
+            options.mountpoint.display()
+        );
+    }
+    if image.is_none() && entries > 1 {
+        eprintln!(
+            "ocifs: {entries} different entries in index.json: they are under images/ and artifacts/ \
+             (--image NAME puts one at the root)"
+        );
+    }
     if options.foreground {
         return Ok(mounted.serve(|| {})?);
     }

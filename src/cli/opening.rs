@@ -1,12 +1,12 @@
 //! From what was said about the source to an open one: the way every command begins.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
 use super::args::SourceArgs;
-use super::{cache, choose, log as logging, memory, registry, source};
+use super::{cache, choose, hints, log as logging, memory, registry, source};
 use crate::blob::BlobStore;
 use crate::cache::Cache;
 use crate::image::Catalog;
@@ -19,6 +19,8 @@ pub(super) struct Options {
     location: source::Location,
     registry: registry::Options,
     /// The source as the user wrote it.
+    given: String,
+    /// The source as mount(8) shows it.
     pub(super) shown: String,
     image: Option<String>,
     /// The only platform wanted.
@@ -47,21 +49,27 @@ impl Options {
         }
         Ok(Self {
             image: args.image.or_else(|| location.image.clone()),
-            location,
             registry: registry::Options {
                 tls_ca: args.tls_ca,
                 plain_http: args.plain_http,
                 timeout: args.timeout,
             },
-            shown: args.source,
+            shown: location.shown(&args.source),
+            given: args.source,
+            location,
             platform: args.platform,
             cache_dir: if args.no_cache { None } else { cache::directory(args.cache_dir)? },
             verbose: args.verbose,
         })
     }
 
+    /// Returns where the source is, if it is on this machine.
+    pub(super) fn path(&self) -> Option<&Path> {
+        Some(self.location.path.as_path()).filter(|_| !self.location.in_registry)
+    }
+
     /// Opens the source, reads its index.json and finds the image asked for. Starts the log.
-    pub(super) fn open(&self, log_file: Option<&std::path::Path>) -> anyhow::Result<Opened> {
+    pub(super) fn open(&self, log_file: Option<&Path>) -> anyhow::Result<Opened> {
         memory::bound();
         logging::start(log_file, self.verbose)?;
         let cache = self.cache_dir.clone().map(|dir| Arc::new(Cache::new(dir)));
@@ -70,7 +78,8 @@ impl Options {
                 let reference = self.location.path.to_string_lossy();
                 registry::open(&reference, &self.registry, self.cache_dir.as_deref())?
             }
-            false => crate::source::open(&self.location.path, self.location.kind, cache.as_ref())?,
+            false => crate::source::open(&self.location.path, self.location.kind, cache.as_ref())
+                .map_err(|e| hints::with_hint(e, &self.given, &self.location.path))?,
         };
         let mut catalog = Catalog::read(Arc::new(BlobStore::new(source)), Arc::new(Problems::default()))
             .with_context(|| self.location.path.display().to_string())?;

@@ -19,6 +19,17 @@ pub(super) struct Location {
     pub(super) image: Option<String>,
 }
 
+impl Location {
+    /// Returns what mount(8) is to show for the source that was given as `text`: a path in full, as people look it up
+    /// from elsewhere.
+    pub(super) fn shown(&self, text: &str) -> String {
+        let is_path = self.kind == Kind::Any && !self.in_registry;
+        let full =
+            is_path.then(|| std::path::absolute(text).ok()?.into_os_string().into_string().ok()).flatten();
+        full.unwrap_or_else(|| text.to_owned())
+    }
+}
+
 /// Reads `PATH`, `oci:DIR[:NAME]`, `oci-archive:FILE[:NAME]`, `docker-archive:FILE[:NAME|:@NUMBER]` or
 /// `docker://HOST/NAME[:TAG|@DIGEST]`.
 ///
@@ -34,12 +45,18 @@ pub(super) fn parse(text: &str) -> anyhow::Result<Location> {
         "oci-archive" => Kind::LayoutTar,
         "docker-archive" => Kind::DockerArchive(None),
         "docker" => return Ok(Location { in_registry: true, ..location(rest, Kind::Any) }),
-        "docker-daemon" | "containers-storage" | "dir" => {
-            bail!(
-                "{text}: `{transport}:` is no source of this version, which mounts `oci:` directories, \
-                 `oci-archive:` and `docker-archive:` files, and `docker://` registries"
-            );
-        }
+        "docker-daemon" => bail!(
+            "{text}: ocifs does not ask the Docker daemon; save the image with `docker save -o image.tar {rest}` \
+             and mount image.tar"
+        ),
+        "containers-storage" => bail!(
+            "{text}: ocifs does not read podman's storage; save the image with \
+             `podman save --format oci-archive -o image.tar {rest}` and mount image.tar"
+        ),
+        "dir" => bail!(
+            "{text}: `dir:` directories are no layouts; turn it into one with `skopeo copy {text} oci:LAYOUT:NAME` \
+             and mount LAYOUT"
+        ),
         _ => return Ok(bare()),
     };
     let (path, image) = match rest.split_once(':') {

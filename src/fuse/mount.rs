@@ -35,13 +35,25 @@ pub enum MountError {
     /// Something else than a directory.
     #[error("{0}: mountpoint is not a directory")]
     NotADirectory(PathBuf),
+    /// Mounted there already.
+    #[error(
+        "{mountpoint}: {source_there} is mounted there already; `{unmount} {mountpoint}` ends that mount"
+    )]
+    Busy {
+        /// The mountpoint.
+        mountpoint: PathBuf,
+        /// What is mounted.
+        source_there: String,
+        /// The program that ends it.
+        unmount: &'static str,
+    },
     /// No device.
     #[error(
         "/dev/fuse is missing: load the kernel's module with `modprobe fuse`, or give the container --device /dev/fuse"
     )]
     NoDevice,
     /// The device may not be opened.
-    #[error("/dev/fuse cannot be opened: {0}")]
+    #[error("/dev/fuse cannot be opened: {0}; a container needs --device /dev/fuse and --cap-add SYS_ADMIN")]
     Device(io::Error),
     /// No helper for the unprivileged.
     #[error(
@@ -101,6 +113,7 @@ impl Mount {
         if !Path::new(DEV_FUSE).exists() {
             return Err(MountError::NoDevice);
         }
+        refuse_twice(request, &path, as_root)?;
         let fd = if as_root { mount_as_root(request, &path)? } else { mount_by_helper(request, &path)? };
         let entry = mounts_at(&path)?.pop().filter(|entry| entry.kind == TYPE);
         let entry = entry.ok_or_else(|| io::Error::other("the mount is not in /proc/self/mountinfo"))?;
@@ -181,6 +194,27 @@ fn resolve(mountpoint: &Path) -> Result<PathBuf, MountError> {
     }
 }
 
+/// Refuses to mount a source where it is mounted already, which nobody means: one `umount` would not end it.
+///
+/// Another source over it is what mount(8) allows root, and what fusermount3 refuses with words that help nobody.
+fn refuse_twice(request: &Request<'_>, path: &Path, as_root: bool) -> Result<(), MountError> {
+    let Some(top) = mounts_at(path)?.pop().filter(|top| top.kind == TYPE) else { return Ok(()) };
+    let is_same = top.source == request.source.as_bytes() || top.source == helper_name(request).as_bytes();
+    if as_root && !is_same {
+        return Ok(());
+    }
+    Err(MountError::Busy {
+        mountpoint: request.mountpoint.to_owned(),
+        source_there: top.source.escape_ascii().to_string(),
+        unmount: if as_root { "umount" } else { "fusermount3 -u" },
+    })
+}
+
+/// Names the source as fusermount3 can take it: without commas.
+fn helper_name(request: &Request<'_>) -> String {
+    request.source.replace(',', "_")
+}
+
 fn mount_as_root(request: &Request<'_>, path: &Path) -> Result<OwnedFd, MountError> {
     let device = fs::File::options().read(true).write(true).open(DEV_FUSE).map_err(MountError::Device)?;
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
@@ -192,7 +226,9 @@ fn mount_as_root(request: &Request<'_>, path: &Path) -> Result<OwnedFd, MountErr
     flags.set(MsFlags::MS_NOEXEC, request.noexec);
     nix::mount::mount(Some(request.source), path, Some(TYPE), flags, Some(data.as_str())).map_err(|e| {
         let hint = match e {
-            Errno::EPERM => "; mounting needs CAP_SYS_ADMIN here",
+            Errno::EPERM => {
+                "; mounting needs CAP_SYS_ADMIN here, which a container has with --cap-add SYS_ADMIN"
+            }
             Errno::ENODEV => "; this kernel has no FUSE: `modprobe fuse`",
             _ => "",
         };
@@ -208,8 +244,7 @@ fn mount_by_helper(request: &Request<'_>, path: &Path) -> Result<OwnedFd, MountE
         .map_err(io::Error::from)?;
     nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
         .map_err(io::Error::from)?;
-    // fusermount3 cannot take commas in a name.
-    let mut options = format!("ro,nosuid,nodev,subtype=ocifs,fsname={}", request.source.replace(',', "_"));
+    let mut options = format!("ro,nosuid,nodev,subtype=ocifs,fsname={}", helper_name(request));
     if request.allow_other {
         options.push_str(",default_permissions,allow_other");
     }
@@ -238,8 +273,12 @@ fn mount_by_helper(request: &Request<'_>, path: &Path) -> Result<OwnedFd, MountE
             () if said.contains("user_allow_other") => {
                 "; ask the administrator for a line `user_allow_other` in /etc/fuse.conf, or leave allow_other out"
             }
-            () if said.contains("no write access") => "; the mountpoint must be a directory of yours",
-            () if said.contains("Permission denied") => "; is /dev/fuse open to you?",
+            () if said.contains("no write access") => {
+                "; choose a directory of yours, which you may write to, or mount as root"
+            }
+            () if said.contains("Permission denied") => {
+                "; you must be able to read and write /dev/fuse: `ls -l /dev/fuse` shows who may"
+            }
             () => "",
         };
         MountError::Fusermount { mountpoint: path.to_owned(), said, hint }
@@ -271,6 +310,7 @@ struct MountInfo {
     device: String,
     path: PathBuf,
     kind: String,
+    source: Vec<u8>,
 }
 
 fn mounts_at(path: &Path) -> io::Result<Vec<MountInfo>> {
@@ -287,14 +327,15 @@ fn mount_info(line: &[u8]) -> Option<MountInfo> {
     let text = |field: &[u8]| String::from_utf8(field.to_vec()).ok();
     let id = text(fields.next()?)?.parse().ok()?;
     let device = text(fields.nth(1)?)?;
-    let path = unescape(fields.nth(1)?);
+    let path = PathBuf::from(std::ffi::OsString::from_vec(unescape(fields.nth(1)?)));
     fields.find(|field| *field == b"-")?;
     let kind = text(fields.next()?)?;
-    Some(MountInfo { id, device, path, kind })
+    let source = unescape(fields.next()?);
+    Some(MountInfo { id, device, path, kind, source })
 }
 
 /// Undoes mountinfo's `\ooo` for space, tab, newline and backslash.
-fn unescape(field: &[u8]) -> PathBuf {
+fn unescape(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&first, after)) = rest.split_first() {
@@ -315,7 +356,7 @@ fn unescape(field: &[u8]) -> PathBuf {
             }
         }
     }
-    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+    bytes
 }
 
 /// Escapes what a terminal should not get from a path.
@@ -334,10 +375,11 @@ mod tests {
         let got = mount_info(line).unwrap();
         assert_eq!((got.id, got.device.as_str(), got.kind.as_str()), (36, "98:0", "fuse.ocifs"));
         assert_eq!(got.path, Path::new("/mnt with\\odd\tname"));
+        assert_eq!(got.source, b"/src x");
         for bad in [&b""[..], b"1 2", b"x y 1:2 / /mnt rw - t s o", b"1 2 0:1 / /mnt rw no dash"] {
             assert!(mount_info(bad).is_none());
         }
-        assert_eq!(unescape(br"a\04"), Path::new("a\\04"));
-        assert_eq!(unescape(br"a\999b"), Path::new("a\\999b"));
+        assert_eq!(unescape(br"a\04"), br"a\04");
+        assert_eq!(unescape(br"a\999b"), br"a\999b");
     }
 }

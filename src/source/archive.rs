@@ -56,7 +56,7 @@ impl Archive {
         let held = Arc::new(Held::open(path)?);
         let refuse = |what: String| SourceError::NotALayout { path: path.to_owned(), what };
         if held.size() == 0 {
-            return Err(refuse("is empty".to_owned()));
+            return Err(refuse("is empty; it was not saved to its end, or not at all".to_owned()));
         }
         let compression = stream::sniff(&*held).map_err(|e| refuse(e.to_string()))?;
         let facts = cache.filter(|_| trusting).and_then(|cache| {

@@ -260,7 +260,8 @@ impl Collector {
             Err(
                 TarError::Checksum { at: 0 } | TarError::Size { at: 0 } | TarError::HeaderCut { at: 0, .. },
             ) => {
-                return Err("is no tar archive, and no image ocifs knows".to_owned());
+                return Err("is no tar archive, and no image ocifs knows: it mounts layout directories, tars of them, and what \
+                     `docker save` writes".to_owned());
             }
             Err(e) => {
                 found.problems.push(Problem::new("archive", format!("{e}; it is damaged from there on")))

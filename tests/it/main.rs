@@ -18,6 +18,7 @@ mod images;
 mod indexes;
 mod layers;
 mod load;
+mod messages;
 mod model;
 mod mounting;
 mod realuse;
