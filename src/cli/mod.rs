@@ -10,6 +10,7 @@ mod log;
 mod memory;
 mod mount;
 mod mount_options;
+mod notify;
 mod opening;
 mod registry;
 mod source;

@@ -1,11 +1,13 @@
 //! `ocifs SOURCE MOUNTPOINT`: source → catalog → view → session.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use super::args::MountArgs;
 use super::daemon::{self, Role};
+use super::notify::Manager;
 use super::{hints, mount_options, opening};
 use crate::fuse::{Access, MountOptions, mount};
 use crate::layer::LayerStore;
@@ -95,7 +97,9 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
         );
     }
     if options.foreground {
-        return Ok(mounted.serve(|| {})?);
+        let manager = Arc::new(Manager::from_env());
+        let told_at_end = manager.clone();
+        return Ok(mounted.serve(|| manager.ready(), move || told_at_end.stopping())?);
     }
     match daemon::split().context("cannot go to the background")? {
         Role::Foreground(waiting) => {
@@ -106,6 +110,6 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
                 status => std::process::exit(status),
             }
         }
-        Role::Background(starting) => Ok(mounted.serve(|| starting.ready())?),
+        Role::Background(starting) => Ok(mounted.serve(|| starting.ready(), || {})?),
     }
 }

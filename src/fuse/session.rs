@@ -1,6 +1,7 @@
 //! One mount from its first request to its end: threads, signals, unmounting.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{Config, Session, SessionACL};
@@ -80,8 +81,12 @@ pub fn mount(view: View, options: &MountOptions) -> Result<Mounted, MountError> 
 impl Mounted {
     /// Answers requests until the mount ends: by an outside `umount`, or by SIGTERM or SIGINT, which unmount it.
     ///
-    /// Calls `ready` when nothing can go wrong any more that belongs on a terminal.
-    pub fn serve(self, ready: impl FnOnce()) -> Result<(), MountError> {
+    /// Calls `ready` when nothing can go wrong any more that belongs on a terminal, and `ending` when it begins to end.
+    pub fn serve(
+        self,
+        ready: impl FnOnce(),
+        ending: impl Fn() + Send + Sync + 'static,
+    ) -> Result<(), MountError> {
         let Self { session, mount } = self;
         let signals = match Signals::new([SIGTERM, SIGINT]) {
             Ok(signals) => signals,
@@ -90,20 +95,23 @@ impl Mounted {
                 return Err(e.into());
             }
         };
-        let of_signals = mount.clone();
+        let (of_signals, ending) = (mount.clone(), Arc::new(ending));
+        let ending_by_signal = ending.clone();
         std::thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || end_on_signal(signals, &of_signals))
+            .spawn(move || end_on_signal(signals, &of_signals, &*ending_by_signal))
             .inspect_err(|_| drop(mount.unmount(true)))?;
         ready();
-        session.run()?;
-        Ok(())
+        let ended = session.run();
+        ending();
+        Ok(ended?)
     }
 }
 
-fn end_on_signal(mut signals: Signals, mount: &Mount) {
+fn end_on_signal(mut signals: Signals, mount: &Mount, ending: &dyn Fn()) {
     let Some(signal) = signals.forever().next() else { return };
     log::info!("signal {signal}: unmounting");
+    ending();
     if let Err(busy) = mount.unmount(false) {
         log::info!("{busy}; detaching the mount instead");
         if let Err(e) = mount.unmount(true) {

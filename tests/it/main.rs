@@ -26,5 +26,6 @@ mod registry;
 mod regressions;
 mod rootfs;
 mod semantics;
+mod service;
 mod sources;
 mod tools;
