@@ -4,29 +4,22 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueHint};
 
+use super::help::{ABOUT, AFTER_HELP, AFTER_LONG_HELP, LONG_ABOUT, VERSION};
 use super::{mount_options, registry};
 use crate::oci::Platform;
 use crate::view::Symlinks;
-
-const ABOUT: &str = "Mounts a container image as a read-only tree of verified files";
-
-const AFTER_HELP: &str = "\
-The mount:  platforms/<os-arch>/{manifest.json,config.json,layers/N,diffs/N/…,rootfs/…}
-            images/<name>/…   blobs/<algorithm>/<hex>   .ocifs/problems: what is wrong with the image
-Unmount with `umount MOUNTPOINT`, or `fusermount3 -u MOUNTPOINT` when you are not root.
-
-Exit status: 0 fine, 1 the image is bad or the mount failed, 2 wrong usage.";
 
 /// The whole command line: a mount, unless its first word is a subcommand. Read by [`parse`].
 #[derive(Parser, Debug)]
 #[command(
     name = "ocifs",
-    version,
+    version = VERSION,
     about = ABOUT,
-    long_about = None,
+    long_about = LONG_ABOUT,
     after_help = AFTER_HELP,
+    after_long_help = AFTER_LONG_HELP,
     // A source of such a name is given as `./inspect`; a mount point of such a name is one.
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
@@ -45,6 +38,11 @@ pub(super) struct Cli {
 pub(super) enum Task {
     Mount(MountArgs),
     Other(Command),
+}
+
+/// Returns clap's description of the command line.
+pub(super) fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Reads a command line.
@@ -90,6 +88,7 @@ pub(super) struct MountArgs {
     pub(super) source: SourceArgs,
 
     /// The directory to mount on
+    #[arg(value_hint = ValueHint::DirPath)]
     pub(super) mountpoint: PathBuf,
 
     /// Stay in the foreground, log to the terminal
@@ -97,10 +96,17 @@ pub(super) struct MountArgs {
     pub(super) foreground: bool,
 
     /// Mount options, as in fstab: ro, allow_other, uid=N, image=NAME, platform=OS/ARCH, …
+    ///
+    /// The same as the long options: allow_other, allow_root, uid=, gid=, image=, platform=, symlinks=, cache_dir=,
+    /// no_cache, tls_ca=, plain_http, timeout=, log_file=; and noexec. A comma in a value is written `\,`. What
+    /// mount(8) and systemd put there for themselves is passed over.
     #[arg(short = 'o', value_name = "OPT[,OPT…]")]
     pub(super) options: Vec<String>,
 
     /// Let every user look in, by the permissions the files show
+    ///
+    /// Without it only who mounted can look in, and reads everything. Who is not root needs a line `user_allow_other`
+    /// in /etc/fuse.conf.
     #[arg(long)]
     pub(super) allow_other: bool,
 
@@ -117,11 +123,14 @@ pub(super) struct MountArgs {
     pub(super) gid: Option<u32>,
 
     /// Show absolute symlinks of the image as they are, or relative, so that they stay inside the mount
-    #[arg(long, value_enum, default_value_t = SymlinksArg::Verbatim, value_name = "verbatim|rebase")]
+    ///
+    /// Followed from a mount, an absolute symlink leads into the host. `rebase` shows it with as many `..` as it
+    /// stands deep in rootfs.
+    #[arg(long, value_enum, default_value_t = SymlinksArg::Verbatim, value_name = "verbatim|rebase", hide_possible_values = true)]
     pub(super) symlinks: SymlinksArg,
 
     /// Append the log to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) log_file: Option<PathBuf>,
 }
 
@@ -154,11 +163,16 @@ pub(super) struct VerifyArgs {
 /// Which image, and how to get at it: the same for everything ocifs does.
 #[derive(Args, Debug)]
 pub(super) struct SourceArgs {
-    /// The image: a layout directory or an archive, by its path, or as `oci:DIR[:NAME]`, `oci-archive:FILE[:NAME]` or
-    /// `docker-archive:FILE[:NAME|:@NUMBER]`; or in a registry, `docker://HOST/NAME[:TAG|@DIGEST]`
+    /// The image: a layout directory or an archive, by its path; or `docker://HOST/NAME[:TAG|@DIGEST]`
+    ///
+    /// A path's content tells what it is. It can be said as well: `oci:DIR[:NAME]`, `oci-archive:FILE[:NAME]`,
+    /// `docker-archive:FILE[:NAME|:@NUMBER]`.
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub(super) source: String,
 
-    /// This image only: a name, or a digest, which pins it. A mount has it at its root
+    /// This image only: a name, or a digest, which pins it
+    ///
+    /// A mount then has this image at its root. With a digest nothing is shown that this digest does not vouch for.
     #[arg(long, value_name = "NAME|DIGEST")]
     pub(super) image: Option<String>,
 
@@ -167,7 +181,9 @@ pub(super) struct SourceArgs {
     pub(super) platform: Option<Platform>,
 
     /// Keep layer indexes here [default: $XDG_CACHE_HOME/ocifs, or ~/.cache/ocifs]
-    #[arg(long, value_name = "DIR")]
+    ///
+    /// With these the next mount of the same layer opens at once. It may be deleted at any time.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(super) cache_dir: Option<PathBuf>,
 
     /// Keep nothing on disk, and use nothing kept there: every mount indexes its layers anew
@@ -175,7 +191,7 @@ pub(super) struct SourceArgs {
     pub(super) no_cache: bool,
 
     /// docker://: trust the certificate authorities in this PEM file as well
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) tls_ca: Option<PathBuf>,
 
     /// docker://: ask the registry without TLS (this machine's own is asked so anyway)
@@ -235,6 +251,11 @@ mod tests {
             let words = ["ocifs"].into_iter().chain(line.split(' ')).map(OsString::from).collect();
             assert!(parse(words).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn what_clap_can_check_of_the_whole() {
+        command().debug_assert();
     }
 
     #[test]

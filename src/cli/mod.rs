@@ -4,6 +4,7 @@ mod args;
 mod cache;
 mod choose;
 mod daemon;
+mod help;
 mod hints;
 mod inspect;
 mod log;
@@ -26,6 +27,11 @@ use args::{Command, MountArgs, Task};
 const FAILED: u8 = 1;
 /// Exit status: the command line is wrong.
 const USAGE: u8 = 2;
+
+/// Returns what can be said on the command line, for those who make manuals and completions of it.
+pub fn command() -> clap::Command {
+    args::command()
+}
 
 /// Runs the command line `args`, program name included.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {

@@ -34,7 +34,7 @@ fn as_str(path: &Path) -> &str {
 }
 
 #[test]
-fn help_and_version() {
+fn help_is_short_or_long() {
     let help = ocifs(&["--help"]);
     assert_eq!(help.code(), 0);
     for word in
@@ -42,8 +42,14 @@ fn help_and_version() {
     {
         assert!(help.stdout.contains(word), "{word} is not in the help:\n{}", help.stdout);
     }
-    let version = ocifs(&["--version"]);
-    assert_eq!(version.stdout, format!("ocifs {}\n", env!("CARGO_PKG_VERSION")));
+    for word in ["Examples:", "ocifs inspect", "fusermount3 -u", "Exit status:"] {
+        assert!(help.stdout.contains(word), "{word} is not in the long help:\n{}", help.stdout);
+    }
+    let short = ocifs(&["-h"]);
+    assert_eq!(short.code(), 0);
+    assert!(short.stdout.contains("--help"), "the short help leads to the long one");
+    let (short, long) = (short.stdout.lines().count(), help.stdout.lines().count());
+    assert!(short < 60 && 2 * short < long, "the short help has {short} lines, the long one {long}");
 }
 
 #[test]

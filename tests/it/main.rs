@@ -29,3 +29,4 @@ mod semantics;
 mod service;
 mod sources;
 mod tools;
+mod version;
