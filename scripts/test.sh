@@ -53,6 +53,8 @@ else
     fi
 fi
 
+scripts/assets.sh
+
 say "programs of other architectures for the test images"
 foreign_busybox target/busybox amd64 arm64 armhf
 
