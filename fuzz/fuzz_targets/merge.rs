@@ -7,7 +7,7 @@ mod naive;
 
 use libfuzzer_sys::fuzz_target;
 use naive::{Entry, Naive, What};
-use ocifs::tree::{FileTree, Kind, NodeId, Record, RecordKind, Records, Time, build_layer, build_rootfs};
+use ocifs::tree::{FileTree, Kind, NodeId, Record, RecordKind, Records, Time, build_layer, build_lost, build_rootfs};
 use std::collections::HashMap;
 
 /// Reads records as a hostile index file would have them.
@@ -16,6 +16,9 @@ fn hostile(bytes: &[u8]) {
     assert_eq!(records.as_bytes(), bytes, "what is read is what is written");
     check(&build_layer(7, &records).0);
     check(&build_rootfs([&records, &records]).0);
+    if let Ok(lost) = build_lost([&records, &records]) {
+        lost.iter().for_each(check);
+    }
 }
 
 /// Goes through a tree: names sorted, directories once, links counted.
@@ -143,10 +146,19 @@ fuzz_target!(|input: &[u8]| {
     }
     let layers = layers(rest);
     let mut model = Naive::default();
-    layers.iter().for_each(|layer| model.apply(layer));
+    let mut states = Vec::new();
+    for layer in &layers {
+        model.apply(layer);
+        states.push(model.clone());
+    }
     let (tree, _) = build_rootfs(layers.iter().map(|layer| records(layer)));
-    check(&tree);
-    let mut lines = Vec::new();
-    render(&tree, tree.root(), "", &mut HashMap::new(), &mut lines);
-    assert_eq!(lines, model.render(), "{layers:#?}");
+    let lost = build_lost(layers.iter().map(|layer| records(layer))).expect("there are few entries");
+    assert_eq!(lost.len(), states.len());
+    let deleted = states.iter().map(|state| state.deleted(&model).render());
+    for (tree, expected) in std::iter::once(&tree).chain(&lost).zip(std::iter::once(model.render()).chain(deleted)) {
+        check(tree);
+        let mut lines = Vec::new();
+        render(tree, tree.root(), "", &mut HashMap::new(), &mut lines);
+        assert_eq!(lines, expected, "{layers:#?}");
+    }
 });

@@ -26,7 +26,7 @@ pub(super) fn errno(error: &Error) -> Errno {
         Error::Image(e) => image(e),
         Error::Source(e) => source(e),
         Error::Layer(e) => layer(e),
-        Error::TooManyLayers { .. } => Errno::EFBIG,
+        Error::TooManyLayers { .. } | Error::TooManyLost(_) => Errno::EFBIG,
         Error::RootfsType { .. }
         | Error::DiffIdCount { .. }
         | Error::DiffId { .. }

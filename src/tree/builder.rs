@@ -3,6 +3,7 @@
 //! Nodes, entries and bytes lie in three arenas with free lists, so that a million entries need no allocation of
 //! their own; a hash index finds an entry by directory and name. Nothing recurses, however deep the tree.
 
+use super::lost::Losses;
 use super::node::{Row, Tag, name_at};
 use super::table::Table;
 use super::{Extent, name, varint};
@@ -50,6 +51,8 @@ pub(super) struct Builder {
     pub(super) turns: u64,
     /// Entries with names of AUFS bookkeeping, some of them gone again.
     pub(super) metadata: Vec<u32>,
+    /// What went, where that is kept.
+    pub(super) losses: Option<Losses>,
 }
 
 impl Builder {
@@ -74,6 +77,7 @@ impl Builder {
             limit,
             turns: 0,
             metadata: Vec::new(),
+            losses: None,
         }
     }
 
@@ -181,6 +185,7 @@ impl Builder {
 
     /// Makes an entry name another node; the old one goes if this was its last name.
     pub(super) fn point(&mut self, entry: u32, node: u32, made: u32) {
+        self.note_loss(entry, false);
         let old = self.entry(entry).node;
         let dir = self.entry(entry).dir;
         self.adopt(dir, node);
@@ -192,6 +197,7 @@ impl Builder {
 
     /// Makes an entry name a waiting link, which keeps what was there before.
     pub(super) fn displace(&mut self, entry: u32, pending: u32, made: u32) {
+        self.note_loss(entry, true);
         self.row_mut(pending).b = self.entry(entry).node;
         self.row_mut(pending).links += 1;
         let entry = self.entry_mut(entry);
@@ -227,6 +233,7 @@ impl Builder {
 
     /// Takes an entry out; its node goes if this was its last name.
     pub(super) fn detach(&mut self, entry: u32) {
+        self.note_loss(entry, false);
         let Entry { node, dir, next, previous, .. } = *self.entry(entry);
         match previous {
             NONE => self.row_mut(dir).a = next,

@@ -92,6 +92,7 @@ impl Merge {
         self.epoch += 1;
         self.walker.next_layer(layer, self.epoch, records.len());
         self.problems.next_layer();
+        self.tree.losses_begin(self.epoch);
         // What hard links mean in the tree below is asked before the whiteouts take anything from it.
         let below = self.targets_below(records);
         if self.markers == Markers::Applied && records.has_markers() && !self.tree.is_bare() {
@@ -124,6 +125,7 @@ impl Merge {
         for node in below.into_iter().filter(|node| *node != NONE) {
             self.tree.release(node);
         }
+        self.tree.losses_end();
     }
 
     /// Finishes the tree, and says what was wrong with the layers.

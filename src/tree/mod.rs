@@ -3,11 +3,12 @@
 //! Pure: entries of layers go in, trees come out. Nothing here does I/O or knows what a tar or an image is.
 //!
 //! A layer's entries are collected in order in [`Records`]. [`build_layer`] makes the tree of one layer, markers and
-//! all; [`build_rootfs`] and [`Merge`] apply layers one after the other. What had to be left out on the way is
-//! handed back as [`Problem`]s.
+//! all; [`build_rootfs`] and [`Merge`] apply layers one after the other; [`build_lost`] makes trees of what is
+//! gone by the end. What had to be left out on the way is handed back as [`Problem`]s.
 
 mod builder;
 mod freeze;
+mod lost;
 mod merge;
 mod name;
 mod node;
@@ -22,6 +23,7 @@ mod varint;
 #[cfg(test)]
 mod tests;
 
+pub use lost::{MAX_LOST, TooManyLost, build_lost};
 pub use merge::{Merge, build_layer, build_rootfs};
 pub use name::{MAX_NAME, MAX_TARGET, NameError};
 pub use node::{Children, Extents, Node};

@@ -8,6 +8,7 @@ use super::error::Error;
 use super::files::LayerClaim;
 use super::graft::Graft;
 use super::skeleton::{Content, Skeleton};
+use super::stack::Stack;
 use super::{ViewOptions, history, names};
 use crate::blob::BlobError;
 use crate::image::{Catalog, Class, Entry, ImageError, PlatformImage};
@@ -47,7 +48,7 @@ impl Plan<'_> {
             Graft::Artifact(entry) => self.unless_passing(self.artifact(entry)),
             Graft::Failed(why) => Err((**why).clone()),
             // Files grow elsewhere.
-            Graft::Diff(..) | Graft::Rootfs(_) => Ok(Skeleton::new()),
+            Graft::Diff(..) | Graft::Rootfs(_) | Graft::At(..) | Graft::Deleted(..) => Ok(Skeleton::new()),
         }
     }
 
@@ -209,7 +210,7 @@ impl Plan<'_> {
                 }
             }
             Err(e) => {
-                for name in [names::LAYERS, names::DIFFS, names::ROOTFS] {
+                for name in [names::LAYERS, names::DIFFS, names::ROOTFS, names::AT, names::DELETED] {
                     tree.graft(0, name, Graft::Failed(Box::new(e.clone().into())));
                 }
                 tree.file(0, names::HISTORY, Content::Failed(Box::new(e.clone().into()), 1));
@@ -302,7 +303,7 @@ impl Plan<'_> {
         }
     }
 
-    /// Adds `diffs/` and `rootfs`, which grow when somebody looks inside.
+    /// Adds `diffs/`, `rootfs`, `at/` and `deleted/`, which grow when somebody looks inside.
     fn contents(&self, tree: &mut Skeleton, manifest: &Manifest, config: &Result<ImageConfig, ImageError>) {
         let directory = tree.directory(0, names::DIFFS);
         for (n, layer) in manifest.layers.iter().enumerate() {
@@ -316,7 +317,16 @@ impl Plan<'_> {
             };
             tree.graft(directory, &n.to_string(), graft);
         }
-        tree.graft(0, names::ROOTFS, Graft::Rootfs(Arc::new(claims(manifest, config))));
+        let stack = Arc::new(Stack::new(manifest, config));
+        let (at, deleted) = (tree.directory(0, names::AT), tree.directory(0, names::DELETED));
+        for (n, number) in (0..manifest.layers.len()).zip(0_u32..) {
+            tree.graft(at, &n.to_string(), Graft::At(number, stack.clone()));
+            // Nothing comes after the last layer that could delete from it.
+            if n + 1 < manifest.layers.len() {
+                tree.graft(deleted, &n.to_string(), Graft::Deleted(number, stack.clone()));
+            }
+        }
+        tree.graft(0, names::ROOTFS, Graft::Rootfs(stack));
     }
 
     /// Adds `files/`: an artifact's layers by their titles.
@@ -402,41 +412,6 @@ impl Plan<'_> {
     fn problem(&self, name: &str, what: &dyn std::fmt::Display) {
         self.catalog.problems().add(&Problem::new(format!("{}{name}", self.path), what));
     }
-}
-
-/// Puts layers and diff_ids side by side, where the configuration vouches for all of them.
-fn claims(manifest: &Manifest, config: &Result<ImageConfig, ImageError>) -> Result<Vec<LayerClaim>, Error> {
-    let config = match config {
-        Ok(config) => config,
-        // Missing is not wrong (image-layout.md): the manifest vouches for the layers' blobs all the same.
-        Err(ImageError::Blob(BlobError::Absent { .. })) => {
-            let claim = |layer: &Result<Descriptor, DescriptorError>| {
-                Ok(LayerClaim { descriptor: layer.clone()?, diff_id: None })
-            };
-            return manifest.layers.iter().map(claim).collect();
-        }
-        Err(e) => return Err(e.clone().into()),
-    };
-    let digest = match &manifest.config {
-        Some(Ok(descriptor)) => descriptor.digest.clone(),
-        Some(Err(e)) => return Err(e.clone().into()),
-        None => return Err(Error::Stale),
-    };
-    // An unknown type must be refused (config.md, "rootfs").
-    if config.rootfs_type != "layers" {
-        return Err(Error::RootfsType { digest, found: config.rootfs_type.clone() });
-    }
-    let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids.len());
-    if layers != diff_ids {
-        return Err(Error::DiffIdCount { digest, diff_ids, layers });
-    }
-    let claim = |(number, (layer, diff_id)): (usize, (&Result<_, DescriptorError>, &Result<_, String>))| {
-        let what = |what: &String| Error::DiffId { digest: digest.clone(), number, what: what.clone() };
-        let diff_id: &Digest = diff_id.as_ref().map_err(what)?;
-        let descriptor: &Descriptor = layer.as_ref().map_err(|e| Error::from(e.clone()))?;
-        Ok(LayerClaim { descriptor: descriptor.clone(), diff_id: Some(diff_id.clone()) })
-    };
-    manifest.layers.iter().zip(&config.diff_ids).enumerate().map(claim).collect()
 }
 
 /// Names the platforms of an image. The first of one name keeps it; the same manifest under the same name is one.

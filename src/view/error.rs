@@ -82,6 +82,9 @@ pub enum Error {
         /// Our limit.
         limit: usize,
     },
+    /// More deleted than we keep.
+    #[error(transparent)]
+    TooManyLost(#[from] crate::tree::TooManyLost),
     /// A descriptor that says nothing usable stands where a blob should be described.
     #[error("{0}")]
     Descriptor(#[from] crate::oci::DescriptorError),

@@ -64,22 +64,22 @@ impl Files {
         options: &ViewOptions,
         problem: &mut dyn FnMut(String),
     ) -> Result<Self, Error> {
-        if claims.len() > MAX_LAYERS {
-            return Err(Error::TooManyLayers { found: claims.len(), limit: MAX_LAYERS });
-        }
-        let layers = open_all(store, claims)?;
-        for (n, (layer, claim)) in layers.iter().zip(claims).enumerate() {
-            tell(layer, &claim.descriptor, &format!("layer {n}: "), problem);
-        }
-        let mut failed = None;
-        // One layer's entries at a time: they are dropped before the next ones are unpacked.
-        let records = layers.iter().map_while(|layer| layer.records().map_err(|e| failed = Some(e)).ok());
-        let (tree, problems) = tree::build_rootfs(records);
-        if let Some(e) = failed {
-            return Err(e.into());
-        }
+        let layers = opened(store, claims, problem)?;
+        let (tree, problems) = built(&layers, |records| tree::build_rootfs(records))?;
         problems.iter().for_each(|p| problem(p.to_string()));
         Ok(Self::new(tree, layers, 0, true, options))
+    }
+
+    /// Builds for each of `claims`, the base first, the tree of what it has and their root filesystem does not show.
+    pub(super) fn of_deleted(
+        store: &Arc<LayerStore>,
+        claims: &[LayerClaim],
+        options: &ViewOptions,
+        problem: &mut dyn FnMut(String),
+    ) -> Result<Vec<Self>, Error> {
+        let layers = opened(store, claims, problem)?;
+        let trees = built(&layers, |records| tree::build_lost(records))??;
+        Ok(trees.into_iter().map(|tree| Self::new(tree, layers.clone(), 0, true, options)).collect())
     }
 
     fn new(
@@ -266,6 +266,33 @@ fn pieces<'a>(node: &tree::Node<'a>, offset: u64, end: u64) -> impl Iterator<Ite
         Some(Piece { at: from, stream_offset: e.stream_offset.checked_add(from - e.file_offset)?, len })
     };
     (first..extents.len()).map_while(move |n| extents.get(n).copied().and_then(piece))
+}
+
+/// Opens the layers of an image, and tells what is odd about them.
+fn opened(
+    store: &Arc<LayerStore>,
+    claims: &[LayerClaim],
+    problem: &mut dyn FnMut(String),
+) -> Result<Vec<Arc<Layer>>, Error> {
+    if claims.len() > MAX_LAYERS {
+        return Err(Error::TooManyLayers { found: claims.len(), limit: MAX_LAYERS });
+    }
+    let layers = open_all(store, claims)?;
+    for (n, (layer, claim)) in layers.iter().zip(claims).enumerate() {
+        tell(layer, &claim.descriptor, &format!("layer {n}: "), problem);
+    }
+    Ok(layers)
+}
+
+/// Builds something of the entries of all layers, of one layer at a time: they are dropped before the next ones are
+/// unpacked.
+fn built<T>(
+    layers: &[Arc<Layer>],
+    build: impl FnOnce(&mut dyn Iterator<Item = tree::Records>) -> T,
+) -> Result<T, Error> {
+    let mut failed = None;
+    let built = build(&mut layers.iter().map_while(|l| l.records().map_err(|e| failed = Some(e)).ok()));
+    failed.map_or(Ok(built), |e| Err(e.into()))
 }
 
 /// Opens layers side by side, a thread for each core.

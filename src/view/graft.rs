@@ -8,6 +8,7 @@ use super::error::Error;
 use super::files::{Files, LayerClaim};
 use super::ino::{Ino, SlotId};
 use super::skeleton::{Kind, Skeleton};
+use super::stack::Stack;
 use crate::image::{Entry, PlatformImage};
 
 /// What grows at a place, once somebody looks.
@@ -31,8 +32,12 @@ pub(super) enum Graft {
     Artifact(Arc<Entry>),
     /// `diffs/N/`: one layer's own files.
     Diff(u32, Arc<LayerClaim>),
-    /// `rootfs/`: the layers applied, or why they are not.
-    Rootfs(Arc<Result<Vec<LayerClaim>, Error>>),
+    /// `rootfs/`: the layers applied.
+    Rootfs(Arc<Stack>),
+    /// `at/N/`: the layers up to this one applied.
+    At(u32, Arc<Stack>),
+    /// `deleted/N/`: what of this layer the root filesystem does not show.
+    Deleted(u32, Arc<Stack>),
     /// A directory that cannot be had: listing it says why.
     Failed(Box<Error>),
 }
@@ -40,15 +45,16 @@ pub(super) enum Graft {
 impl Graft {
     /// Says whether an image's own files grow here, which takes a pass over its layers.
     pub(super) fn is_files(&self) -> bool {
-        matches!(self, Self::Diff(..) | Self::Rootfs(_))
+        matches!(self, Self::Diff(..) | Self::Rootfs(_) | Self::At(..) | Self::Deleted(..))
     }
 
     /// Returns the blobs that growing takes a pass over.
-    pub(super) fn layers(&self) -> &[LayerClaim] {
+    pub(super) fn layers(&self) -> Vec<&LayerClaim> {
         match self {
-            Self::Diff(_, claim) => std::slice::from_ref(claim),
-            Self::Rootfs(claims) => (**claims).as_deref().unwrap_or_default(),
-            _ => &[],
+            Self::Diff(_, claim) => vec![claim],
+            Self::Rootfs(stack) | Self::Deleted(_, stack) => stack.layers(None).collect(),
+            Self::At(last, stack) => stack.layers(Some(*last)).collect(),
+            _ => Vec::new(),
         }
     }
 }
@@ -63,7 +69,7 @@ pub(super) enum Tree {
         first_slot: u32,
     },
     /// An image's own files.
-    Files(Files),
+    Files(Arc<Files>),
 }
 
 impl Tree {

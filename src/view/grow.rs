@@ -10,6 +10,7 @@ use super::error::Error;
 use super::files::Files;
 use super::graft::{Graft, Slot, Tree};
 use super::ino::{Ino, SlotId};
+use super::names;
 use super::skeleton::{Kind, Skeleton};
 use super::state::{Result, State};
 use crate::problems::Problem;
@@ -17,11 +18,11 @@ use crate::problems::Problem;
 /// Most trees a mount can number: what an inode number leaves for the slot.
 const MAX_SLOTS: usize = 1 << 24;
 
-/// Largest sum of blobs that a stat of `rootfs` or `diffs/N` goes over, in bytes. What the root of such a tree is, only
+/// Largest sum of blobs that a stat of `rootfs` goes over, in bytes. What the root of such a tree is, only
 /// its layers say; for small ones the answer is true at once, for large ones stat must not wait.
 const MAX_STAT_PASS: u64 = 32 << 20;
 
-/// The same for one of `diffs/`, which are many: `ls -l` asks for each.
+/// The same for one of `diffs/`, `at/` and `deleted/`, which are many: `ls -l` asks for each.
 const MAX_STAT_PASS_OF_LAYER: u64 = 1 << 20;
 
 /// How long such a stat waits at most: a bomb is small as well. The pass goes on.
@@ -45,14 +46,24 @@ impl State {
 
     fn grow(&self, id: SlotId, graft: &Graft) -> Result<Tree> {
         let path = self.path(Ino::root_of(id));
-        let mut problem = |what: String| self.catalog.problems().add(&Problem::new(&*path, what));
-        let (store, options) = (&self.layers, &self.options);
+        let shown = match graft {
+            // What is odd about layers put together, they are told of the root filesystem, once.
+            Graft::At(..) | Graft::Deleted(..) => {
+                let platform = path.rsplitn(3, '/').nth(2).unwrap_or_default();
+                format!("{platform}/{}", names::ROOTFS)
+            }
+            _ => path.clone(),
+        };
+        let mut problem = |what: String| self.catalog.problems().add(&Problem::new(&*shown, what));
+        let (store, options, problem) = (&self.layers, &self.options, &mut problem);
         match graft {
             Graft::Diff(number, claim) => {
-                Ok(Tree::Files(Files::of_layer(store, *number, claim, options, &mut problem)?))
+                Ok(Tree::Files(Files::of_layer(store, *number, claim, options, problem)?.into()))
             }
-            Graft::Rootfs(claims) => {
-                Ok(Tree::Files(Files::of_image(store, claims.as_ref().as_ref()?, options, &mut problem)?))
+            Graft::Rootfs(stack) => Ok(Tree::Files(stack.whole(store, options, problem)?)),
+            Graft::At(last, stack) => Ok(Tree::Files(stack.at(*last, store, options, problem)?)),
+            Graft::Deleted(number, stack) => {
+                Ok(Tree::Files(stack.deleted(*number, store, options, problem)?))
             }
             _ => {
                 let prefix = if path.is_empty() { path } else { path + "/" };
@@ -87,7 +98,7 @@ impl State {
     /// Says whether growing a tree takes a blink: its layers are small, and on this machine.
     pub(super) fn grows_quickly(&self, graft: &Graft) -> bool {
         let layers = graft.layers();
-        let limit = if matches!(graft, Graft::Diff(..)) { MAX_STAT_PASS_OF_LAYER } else { MAX_STAT_PASS };
+        let limit = if matches!(graft, Graft::Rootfs(_)) { MAX_STAT_PASS } else { MAX_STAT_PASS_OF_LAYER };
         let bytes = layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.size));
         bytes <= limit && layers.iter().all(|layer| self.catalog.store().is_near(&layer.descriptor.digest))
     }
@@ -126,8 +137,8 @@ impl State {
                 }
                 match grafts[number as usize].take() {
                     // These hold no blobs.
-                    None | Some(Graft::Pretty(_) | Graft::Failed(_) | Graft::Diff(..) | Graft::Rootfs(_)) => {
-                    }
+                    None | Some(Graft::Pretty(_) | Graft::Failed(_)) => {}
+                    Some(graft) if graft.is_files() => {}
                     Some(graft) => todo.push((graft, format!("{path}{}/", skeleton.path(n)))),
                 }
             }

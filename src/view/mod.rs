@@ -16,6 +16,7 @@ mod links;
 mod names;
 mod ready;
 mod skeleton;
+mod stack;
 mod state;
 mod stats;
 mod xattrs;

@@ -124,14 +124,18 @@ fn a_platform_directory_holds_what_it_promises() {
     let platform = mount.join("platforms/linux-amd64");
     let listed = ls(&platform);
     for name in [
+        "at",
         "config.json",
+        "deleted",
         "descriptor.json",
+        "diffs",
         "digest",
         "history",
         "image-id",
         "layers",
         "manifest.json",
         "pretty",
+        "rootfs",
     ] {
         assert!(listed.contains(&name.to_owned()), "{name} is not in {listed:?}");
     }

@@ -21,6 +21,7 @@ mod load;
 mod messages;
 mod model;
 mod mounting;
+mod past;
 mod realuse;
 mod registry;
 mod regressions;

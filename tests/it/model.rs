@@ -1,7 +1,7 @@
 //! Random layers through a real mount, against a merger that is as naive as can be.
 
 use crate::kit::naive::{Entry, Naive, What};
-use crate::kit::{Layer, Layout, Member, Mount, Packing, archive, get_xattr};
+use crate::kit::{Layer, Layout, Member, Mount, PLATFORM, Packing, archive, get_xattr};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fs;
@@ -104,18 +104,31 @@ proptest! {
         layers in proptest::collection::vec((entries(), 0..Packing::ALL.len()), 1..5),
     ) {
         let mut model = Naive::default();
-        layers.iter().for_each(|(entries, _)| model.apply(entries));
+        let mut states = Vec::new();
+        for (entries, _) in &layers {
+            model.apply(entries);
+            states.push(model.clone());
+        }
         let packed: Vec<Layer> = layers.iter().map(|(entries, packing)| {
             let members: Vec<Member> = entries.iter().map(member).collect();
             Layer::packed(&archive(&members), Packing::ALL[*packing])
         }).collect();
         let layout = Layout::of_layers(&packed);
         let mount = Mount::new(layout.path());
-        let (mut first, mut lines) = (BTreeMap::new(), Vec::new());
-        render(&mount.rootfs(""), "", &mut first, &mut lines);
-        prop_assert_eq!(lines, model.render(), "{:#?}", layers);
-        for (path, unseen) in first.values() {
-            prop_assert_eq!(*unseen, 0, "{} has a link count that is not its number of names", path);
+        let mut shown = vec![("rootfs".to_owned(), model.render())];
+        for (n, state) in states.iter().enumerate() {
+            shown.push((format!("at/{n}"), state.render()));
+            if n + 1 < states.len() {
+                shown.push((format!("deleted/{n}"), state.deleted(&model).render()));
+            }
+        }
+        for (directory, expected) in shown {
+            let (mut first, mut lines) = (BTreeMap::new(), Vec::new());
+            render(&mount.join(PLATFORM).join(&directory), "", &mut first, &mut lines);
+            prop_assert_eq!(lines, expected, "{}: {:#?}", directory, layers);
+            for (path, unseen) in first.values() {
+                prop_assert_eq!(*unseen, 0, "{}{}: a link count that is not its number of names", directory, path);
+            }
         }
     }
 }

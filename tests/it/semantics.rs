@@ -128,7 +128,10 @@ fn the_errno_table() {
 }
 
 /// find's way around the image's own files, whose modes are the image's.
-const OWN_FILES: [&str; 9] = ["(", "-name", "rootfs", "-o", "-name", "diffs", ")", "-prune", "-o"];
+const OWN_FILES: [&str; 15] = [
+    "(", "-name", "rootfs", "-o", "-name", "diffs", "-o", "-name", "at", "-o", "-name", "deleted", ")",
+    "-prune", "-o",
+];
 
 #[test]
 fn everything_is_read_only_by_mode_and_by_mount() {

@@ -3,6 +3,7 @@
 mod kit;
 mod layers;
 mod links;
+mod lost;
 mod model;
 mod names;
 mod records;

@@ -24,7 +24,7 @@ struct Thing {
 
 type Tree = BTreeMap<Vec<String>, Thing>;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Model {
     tree: Tree,
     inodes: usize,
@@ -164,6 +164,26 @@ impl Model {
         }
     }
 
+    /// What each of some states, one after every layer, put in its place and the last one does not have there.
+    fn deleted(states: &[Self]) -> Vec<String> {
+        let Some(last) = states.last() else { return Vec::new() };
+        let gone = |state: &Self| {
+            let mut tree = Tree::new();
+            for (path, thing) in &state.tree {
+                let stays = last.tree.get(path).is_some_and(|now| now.inode == thing.inode);
+                if thing.file == File::Dir || !state.own.contains(path) || stays {
+                    continue;
+                }
+                for end in 1..path.len() {
+                    tree.insert(path[..end].to_vec(), Thing { inode: 0, file: File::Dir });
+                }
+                tree.insert(path.clone(), thing.clone());
+            }
+            Self { tree, ..Self::default() }.render()
+        };
+        states.iter().map(gone).collect()
+    }
+
     fn render(&self) -> String {
         let mut first = BTreeMap::new();
         let word = |(path, thing): (&Vec<String>, &Thing)| {
@@ -232,6 +252,18 @@ proptest! {
         prop_assert_eq!(render(&tree), model.render());
     }
 
+    #[test]
+    fn what_is_lost_agrees_with_the_model(layers in proptest::collection::vec(words(), 1..5)) {
+        let (mut model, mut states) = (Model::default(), Vec::new());
+        for words in &layers {
+            model.apply(words);
+            states.push(model.clone());
+        }
+        let lost = build_lost(layers.iter().map(|words| layer(&words.join(" ")))).unwrap();
+        let lost: Vec<String> = lost.iter().map(render).collect();
+        prop_assert_eq!(lost, Model::deleted(&states));
+    }
+
     /// Hard links anywhere, in any order: whatever comes out is a tree with true counts of links.
     #[test]
     fn any_layers_make_a_tree(
@@ -249,5 +281,9 @@ proptest! {
         for records in &records {
             render(&build_layer(0, records).0);
         }
+        let lost = build_lost(&records).unwrap();
+        prop_assert_eq!(lost.len(), records.len());
+        lost.iter().for_each(|tree| drop(render(tree)));
+        prop_assert_eq!(render(lost.last().unwrap()), "", "nothing comes after the last layer");
     }
 }

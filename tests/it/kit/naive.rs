@@ -39,12 +39,14 @@ pub(crate) struct Naive {
     layers: usize,
     /// Which names the layer being applied has put where they are.
     own: BTreeSet<(usize, String)>,
+    /// Those of them under which there is something else now.
+    put: BTreeSet<(usize, String)>,
 }
 
 impl Default for Naive {
     fn default() -> Self {
         let root = Inode { what: What::Dir, mode: 0o755, layer: 0, children: BTreeMap::new() };
-        Self { inodes: vec![root], layers: 0, own: BTreeSet::new() }
+        Self { inodes: vec![root], layers: 0, own: BTreeSet::new(), put: BTreeSet::new() }
     }
 }
 
@@ -66,6 +68,7 @@ impl Naive {
             }
         }
         self.own.clear();
+        self.put.clear();
         for entry in entries.iter().filter(|entry| !split(&entry.path).1.starts_with(".wh.")) {
             let before = self.clone();
             if self.add(entry, &below).is_none() {
@@ -92,7 +95,9 @@ impl Naive {
             }
             _ => self.inode(entry.what.clone(), entry.mode),
         };
-        self.inodes[directory].children.insert(name.to_owned(), number);
+        if self.inodes[directory].children.insert(name.to_owned(), number) != Some(number) {
+            self.put.insert((directory, name.to_owned()));
+        }
         Some(())
     }
 
@@ -191,6 +196,30 @@ impl Naive {
         }
         // Only what is in the tree is asked for.
         vec![0]
+    }
+
+    /// Returns what the layer applied last put where it is, and `end` does not have there any more.
+    pub(crate) fn deleted(&self, end: &Self) -> Self {
+        let mut deleted = end.clone();
+        deleted.inodes.iter_mut().for_each(|inode| inode.children.clear());
+        self.pick(0, end, Some(0), &mut deleted);
+        deleted
+    }
+
+    fn pick(&self, directory: usize, end: &Self, there: Option<usize>, deleted: &mut Self) -> bool {
+        let mut any = false;
+        for (name, &number) in &self.inodes[directory].children {
+            let now = there.and_then(|there| end.inodes[there].children.get(name)).copied();
+            let gone = match self.inodes[number].what {
+                What::Dir => self.pick(number, end, now, deleted),
+                _ => self.put.contains(&(directory, name.clone())) && now != Some(number),
+            };
+            if gone {
+                deleted.inodes[directory].children.insert(name.clone(), number);
+                any = true;
+            }
+        }
+        any
     }
 
     /// Renders the tree, a line a name: path, type, mode, layer, content; further names of a file point to the first.
