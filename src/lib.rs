@@ -10,6 +10,7 @@
 //! 5  image    layer          which images there are;  one layer's bytes and its index
 //! 4  blob                    bytes that have been checked
 //! 3  source                  bytes that have not: directory, tar, docker archive, registry
+//!    toc                     tables of contents that layers carry
 //! 2  stream                  bytes in the middle of a compressed stream
 //! 1  codec    tar    tree    decompress from the middle;  tar headers;  immutable file trees
 //!    cache                   what is kept on disk from one mount to the next
@@ -30,5 +31,6 @@ pub mod read_at;
 pub mod source;
 pub mod stream;
 pub mod tar;
+pub mod toc;
 pub mod tree;
 pub mod view;

@@ -8,6 +8,7 @@ mod verified;
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -222,6 +223,16 @@ impl BlobStore {
         self.source.distrust(digest);
     }
 
+    /// Tells the source that what it gave of one part of a blob was something else.
+    pub fn distrust_part(&self, digest: &Digest, range: Range<u64>) {
+        self.source.distrust_part(digest, range);
+    }
+
+    /// Returns how often parts of blobs were asked for elsewhere, and how many bytes came.
+    pub fn parts_fetched(&self) -> (u64, u64) {
+        self.source.parts_fetched()
+    }
+
     /// Returns the bytes of index.json, which nothing vouches for: it is the anchor.
     pub fn index(&self) -> Result<Vec<u8>, SourceError> {
         self.source.index()
@@ -274,6 +285,15 @@ impl BlobStore {
         match found == descriptor.size {
             true => Ok(raw),
             false => Err(BlobError::Size { digest: digest.clone(), expected: descriptor.size, found }),
+        }
+    }
+
+    /// Returns a blob of which parts can be had without the rest, where the source can do that. Unchecked, as
+    /// [`BlobStore::claimed`] is, and for who checks each part.
+    pub fn claimed_parts(&self, descriptor: &Descriptor) -> Option<Box<dyn ReadAt>> {
+        match descriptor.data {
+            Data::Absent => self.source.parts(descriptor),
+            Data::Content(_) | Data::Wrong(_) => None,
         }
     }
 

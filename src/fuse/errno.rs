@@ -95,6 +95,7 @@ fn layer(error: &LayerError) -> Errno {
         LayerError::Tar { .. }
         | LayerError::DiffId { .. }
         | LayerError::Changed { .. }
+        | LayerError::Chunk { .. }
         | LayerError::PastEnd { .. }
         | LayerError::Bug(_) => Errno::EIO,
     }

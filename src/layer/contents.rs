@@ -140,7 +140,7 @@ impl Entries {
 }
 
 /// Translates a tar's entry to a tree's record.
-fn push(records: &mut Records, entry: &tar::Entry) -> Result<(), RecordsError> {
+pub(super) fn push(records: &mut Records, entry: &tar::Entry) -> Result<(), RecordsError> {
     let kind = match &entry.kind {
         tar::Kind::Regular => RecordKind::Regular,
         tar::Kind::Directory => RecordKind::Directory,

@@ -1,13 +1,15 @@
 //! One layer: its entries, and any byte of its decompressed stream, checked. Knows no kernel, no names in the mount.
 //!
 //! The first look at a layer goes over its blob once (`pass.rs`) and yields its [`LayerIndex`], which is kept in memory
-//! and in a cache directory. From then on its contents are a [`Stream`] that can be read anywhere.
+//! and in a cache directory. From then on its contents are a [`Stream`] that can be read anywhere. A layer that is
+//! elsewhere and has a table of contents is not gone over: the table lists it (`table.rs`), and its chunks are fetched.
 
 mod contents;
 mod index;
 mod index_file;
 mod pass;
 mod store;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -17,11 +19,12 @@ use crate::blob::{BlobError, BlobStore};
 use crate::codec::{CodecError, Compression};
 use crate::oci::{Algorithm, Descriptor, Digest};
 use crate::read_at::ReadAt;
-use crate::stream::{Input, Stream, StreamError};
+use crate::stream::{Input, Stream, StreamError, TableStream};
 use crate::tar::TarError;
 use crate::tree::{Records, RecordsError};
 
 use index::PackedRecords;
+use table::Parts;
 
 pub use index::LayerIndex;
 pub use store::{LayerStats, LayerStore};
@@ -77,6 +80,20 @@ pub enum LayerError {
         /// Where in the decompressed stream.
         offset: u64,
     },
+    /// A chunk is not what the layer's table of contents says.
+    #[error(
+        "{digest}: the chunk packed at {offset} hashes to {found}, its table of contents says {expected}"
+    )]
+    Chunk {
+        /// The blob.
+        digest: Digest,
+        /// Where in the blob its packed bytes begin.
+        offset: u64,
+        /// What the table says.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
+    },
     /// A file that reaches beyond the end of the layer's stream.
     #[error("{digest}: the layer ends at byte {len} of its contents, before this file does")]
     PastEnd {
@@ -114,6 +131,9 @@ fn of_stream(digest: &Digest, error: StreamError) -> LayerError {
         StreamError::Short { expected, found } => BlobError::Size { digest, expected, found }.into(),
         StreamError::Codec(cause) => LayerError::Codec { digest, cause },
         StreamError::Changed { offset } => LayerError::Changed { digest, offset },
+        StreamError::Mismatch { offset, expected, found } => {
+            LayerError::Chunk { digest, offset, expected, found }
+        }
         StreamError::PastEnd { len } => LayerError::PastEnd { digest, len },
         StreamError::TooLong { limit } => LayerError::TooLong { digest, limit },
         StreamError::Bug(what) => LayerError::Bug(what),
@@ -141,12 +161,19 @@ impl Input for Blob {
     }
 }
 
-/// One layer that was gone over once.
+/// One layer whose entries are known.
 pub struct Layer {
-    stream: Arc<Stream<Blob>>,
-    diff_ids: Vec<Digest>,
+    contents: Contents,
     records: PackedRecords,
     problems: Vec<String>,
+}
+
+/// How a layer's contents are read.
+enum Contents {
+    /// It was gone over once.
+    Whole { stream: Arc<Stream<Blob>>, diff_ids: Vec<Digest> },
+    /// Its table of contents lists it. Nothing is known of its stream as a whole.
+    Table(Arc<TableStream<Parts>>),
 }
 
 impl Layer {
@@ -166,33 +193,52 @@ impl Layer {
         &self.descriptor().digest
     }
 
-    /// Returns how the blob is compressed, told from its bytes.
+    /// Returns how the blob is compressed, told from its bytes or by its table of contents.
     pub fn compression(&self) -> Compression {
-        self.stream.index().compression
+        match &self.contents {
+            Contents::Whole { stream, .. } => stream.index().compression,
+            Contents::Table(table) => table.compression(),
+        }
     }
 
-    /// Returns the length of the decompressed stream in bytes.
+    /// Returns the length in bytes of what extents count in: the decompressed stream, or the contents of all files.
     pub fn stream_len(&self) -> u64 {
-        self.stream.index().stream_len
+        match &self.contents {
+            Contents::Whole { stream, .. } => stream.index().stream_len,
+            Contents::Table(table) => table.stream_len(),
+        }
     }
 
     /// Fills `buf` from `offset` of the decompressed stream, and decodes ahead for somebody who reads on.
     ///
     /// All of it must be inside.
     pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), LayerError> {
-        self.stream.read_on(offset, buf)
+        match &self.contents {
+            Contents::Whole { stream, .. } => stream.read_on(offset, buf),
+            Contents::Table(table) => table.read_on(offset, buf),
+        }
     }
 
     /// Says whether all of `len` bytes from `offset` on are in memory.
     pub fn is_at_hand(&self, offset: u64, len: u64) -> bool {
-        self.stream.is_at_hand(offset, len)
+        match &self.contents {
+            Contents::Whole { stream, .. } => stream.is_at_hand(offset, len),
+            Contents::Table(table) => table.is_at_hand(offset, len),
+        }
     }
 
     fn descriptor(&self) -> &Descriptor {
-        &self.stream.input().descriptor
+        match &self.contents {
+            Contents::Whole { stream, .. } => &stream.input().descriptor,
+            Contents::Table(table) => table.input().descriptor(),
+        }
     }
 
+    /// Returns the digest of the contents by `algorithm`, where it was taken.
     fn diff_id(&self, algorithm: Algorithm) -> Option<&Digest> {
-        self.diff_ids.iter().find(|d| d.algorithm() == algorithm)
+        match &self.contents {
+            Contents::Whole { diff_ids, .. } => diff_ids.iter().find(|d| d.algorithm() == algorithm),
+            Contents::Table(_) => None,
+        }
     }
 }

@@ -7,11 +7,13 @@ use parking_lot::{Condvar, Mutex};
 
 use super::index::LayerIndex;
 use super::pass::pass;
-use super::{Blob, Layer, LayerError, index_file};
+use super::table::{self, Listed, Parts, Unused};
+use super::{Blob, Contents, Layer, LayerError, index_file};
 use crate::blob::{BlobError, BlobStore, Flight};
 use crate::cache::{Cache, Key, Shelf};
 use crate::oci::{Algorithm, Descriptor, Digest, MediaType};
-use crate::stream::{Pool, Spill, Stream};
+use crate::stream::{Pool, Spill, Stream, TableStream};
+use crate::toc::{Claim, TocError};
 
 /// Memory for decompressed chunks of layers, in bytes.
 const CHUNKS: u64 = 32 << 20;
@@ -23,17 +25,23 @@ pub struct LayerStats {
     pub passes: AtomicU64,
     /// Bytes of the blobs of those passes.
     pub passed: AtomicU64,
+    /// Layers listed by their table of contents.
+    pub tables: AtomicU64,
     /// Indexes found in the cache.
     pub cached: AtomicU64,
     /// Chunks decoded.
     pub chunks: Arc<AtomicU64>,
 }
 
+/// A layer as it was asked for: its blob, the algorithm of its diff_id, and the table that its descriptor vouches for.
+/// Another image may have the same blob, and vouch for no table or for another one.
+type Which = (Digest, Algorithm, Option<Claim>);
+
 /// The layers of one source.
 pub struct LayerStore {
     blobs: Arc<BlobStore>,
     cache: Option<Arc<Cache>>,
-    layers: Flight<(Digest, Algorithm), Arc<Layer>>,
+    layers: Flight<Which, Arc<Layer>>,
     pool: Arc<Pool>,
     stats: LayerStats,
     passes: Slots,
@@ -65,8 +73,10 @@ impl LayerStore {
         if let Some(diff_id) = diff_id.filter(|_| algorithm == Algorithm::Unknown) {
             return Err(LayerError::Unverifiable(diff_id.clone()));
         }
-        let layer =
-            self.layers.get_or_try(&(digest.clone(), algorithm), || self.open(descriptor, algorithm))?;
+        let claim = self.claim(descriptor);
+        let layer = self.layers.get_or_try(&which(descriptor, algorithm, &claim), || {
+            self.choose(descriptor, algorithm, &claim)
+        })?;
         // The flight is by digest: another descriptor's size may have been the right one.
         if layer.descriptor().size != descriptor.size {
             self.blobs.claimed(descriptor)?;
@@ -84,7 +94,7 @@ impl LayerStore {
     /// Says whether a layer's index is in memory.
     pub fn is_open(&self, descriptor: &Descriptor, diff_id: Option<&Digest>) -> bool {
         let algorithm = diff_id.map_or(Algorithm::Sha256, Digest::algorithm);
-        self.layers.get(&(descriptor.digest.clone(), algorithm)).is_some()
+        self.layers.get(&which(descriptor, algorithm, &self.claim(descriptor))).is_some()
     }
 
     /// Returns the counters.
@@ -92,7 +102,62 @@ impl LayerStore {
         &self.stats
     }
 
-    fn open(&self, descriptor: &Descriptor, algorithm: Algorithm) -> Result<Arc<Layer>, LayerError> {
+    /// Returns the table that a layer is said to have, where tables are of any use: what is here is gone over.
+    fn claim(&self, descriptor: &Descriptor) -> Option<Result<Claim, TocError>> {
+        table::claim(descriptor).filter(|_| self.blobs.is_remote())
+    }
+
+    /// Opens a layer by its table where that saves fetching it, else by going over it.
+    fn choose(
+        &self,
+        descriptor: &Descriptor,
+        algorithm: Algorithm,
+        claim: &Option<Result<Claim, TocError>>,
+    ) -> Result<Arc<Layer>, LayerError> {
+        let digest = &descriptor.digest;
+        let listed = match claim {
+            Some(claim) if !self.blobs.is_near(digest) => match claim {
+                Ok(claim) => table::list(&self.blobs, descriptor, claim).map(|listed| (claim, listed)),
+                Err(e) => return self.in_spite_of(&e.clone().into(), descriptor, algorithm),
+            },
+            _ => None,
+        };
+        match listed {
+            None => Ok(Arc::new(self.open(descriptor, algorithm)?)),
+            Some((_, Err(why))) => self.in_spite_of(&why, descriptor, algorithm),
+            Some((claim, Ok(Listed { records, chunks, len }))) => {
+                self.stats.tables.fetch_add(1, Relaxed);
+                log::info!(
+                    "{digest}: listed by its table of contents, {len} bytes of files in {} chunks",
+                    chunks.len()
+                );
+                let parts = Parts::new(self.blobs.clone(), descriptor.clone());
+                let stream = TableStream::new(parts, claim.compression(), chunks, len, self.pool.clone());
+                Ok(Arc::new(Layer {
+                    contents: Contents::Table(Arc::new(stream)),
+                    records,
+                    problems: Vec::new(),
+                }))
+            }
+        }
+    }
+
+    /// Goes over a layer whose table is of no use, and says why that is where the image is to blame.
+    fn in_spite_of(
+        &self,
+        why: &Unused,
+        descriptor: &Descriptor,
+        algorithm: Algorithm,
+    ) -> Result<Arc<Layer>, LayerError> {
+        log::info!("{}: its table of contents is not used: {why}; all of it is fetched", descriptor.digest);
+        let mut layer = self.open(descriptor, algorithm)?;
+        if why.is_problem() {
+            layer.problems.push(format!("its table of contents is not used: {why}"));
+        }
+        Ok(Arc::new(layer))
+    }
+
+    fn open(&self, descriptor: &Descriptor, algorithm: Algorithm) -> Result<Layer, LayerError> {
         let copy = |index: &LayerIndex| {
             let cache = self.cache.as_ref().filter(|_| Spill::is_wanted(&index.stream))?;
             Spill::open(cache, &Key::from(&descriptor.digest), index.stream.stream_len)
@@ -114,7 +179,7 @@ impl LayerStore {
         let LayerIndex { stream, diff_ids, records, problems } = index;
         let blob = Blob { blobs: self.blobs.clone(), descriptor: descriptor.clone() };
         let stream = Arc::new(Stream::new(blob, stream, self.pool.clone(), spill));
-        Ok(Arc::new(Layer { stream, diff_ids, records, problems }))
+        Ok(Layer { contents: Contents::Whole { stream, diff_ids }, records, problems })
     }
 
     fn cached(&self, descriptor: &Descriptor, algorithm: Algorithm) -> Option<LayerIndex> {
@@ -157,6 +222,11 @@ impl LayerStore {
         }
         Ok(index)
     }
+}
+
+fn which(descriptor: &Descriptor, algorithm: Algorithm, claim: &Option<Result<Claim, TocError>>) -> Which {
+    let claim = claim.as_ref().and_then(|claim| claim.as_ref().ok());
+    (descriptor.digest.clone(), algorithm, claim.cloned())
 }
 
 /// As many passes at once as there are cores: more would only take memory.

@@ -17,6 +17,7 @@ mod saved;
 mod tests;
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -62,6 +63,21 @@ pub trait Source: Send + Sync {
 
     /// Hears that what it gave under `digest` was not that: a copy that was kept must go.
     fn distrust(&self, _digest: &Digest) {}
+
+    /// Opens what the source holds of `descriptor` for who wants parts of it only: unread parts are not fetched. None
+    /// where the source has nothing but whole blobs. A read fails as [`io::ErrorKind::Unsupported`] where that turns out
+    /// only then.
+    fn parts(&self, _descriptor: &Descriptor) -> Option<Box<dyn ReadAt>> {
+        None
+    }
+
+    /// Hears that the bytes in `range` of what it gave under `digest` were not those: a copy that was kept must go.
+    fn distrust_part(&self, _digest: &Digest, _range: Range<u64>) {}
+
+    /// Returns how often parts of blobs were asked for elsewhere, and how many bytes came.
+    fn parts_fetched(&self) -> (u64, u64) {
+        (0, 0)
+    }
 
     /// Says whether a blob's bytes are on this machine, so that reading them costs nobody a download.
     fn is_near(&self, _digest: &Digest) -> bool {

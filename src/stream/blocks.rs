@@ -11,6 +11,9 @@ pub(super) type Key = (u32, u32);
 /// Most buffers kept for the next chunks.
 const MAX_SPARE: usize = 8;
 
+/// Largest of them: chunks that a table lists can have megabytes.
+const MAX_SPARE_LEN: usize = super::CHUNK as usize;
+
 /// The chunks used last. The kernel's page cache is the real cache; this bridges requests.
 ///
 /// Strictly the ones used last, because the common reader goes forward: a cache that is wary of what it has seen only
@@ -107,6 +110,7 @@ impl Chunks {
             let chunk = gone.place.try_lock().and_then(|mut place| place.take());
             if let Some(buffer) = chunk.and_then(|chunk| Arc::try_unwrap(chunk).ok())
                 && self.spare.len() < MAX_SPARE
+                && buffer.capacity() <= MAX_SPARE_LEN
             {
                 self.spare.push(buffer);
             }

@@ -1,8 +1,9 @@
 //! Bytes in the middle of a compressed stream, each chunk held against its digest.
 //!
-//! Knows no tar and no digest of an image. One pass over the compressed bytes ([`scan()`]) yields a [`StreamIndex`]; from
+//! Knows no tar and no image. One pass over the compressed bytes ([`scan()`]) yields a [`StreamIndex`]; from
 //! then on a byte is decoded from the nearest checkpoint, a chunk at a time, and what does not match its chunk's digest
-//! is not handed out. So whatever vouches for the pass vouches for every later read.
+//! is not handed out. So whatever vouches for the pass vouches for every later read. Where a table lists the chunks and
+//! their digests, a [`TableStream`] does without the pass.
 
 mod blocks;
 mod cursor;
@@ -11,6 +12,7 @@ mod index;
 mod prefetch;
 mod scan;
 mod spill;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +24,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use crate::codec::{CodecError, Compression};
+use crate::oci::Digest;
 use crate::read_at::ReadAt;
 
 use blocks::BlockCache;
@@ -32,6 +35,7 @@ pub use form::{Miss, Reader, Writer};
 pub use index::{CHUNK, StreamIndex};
 pub use scan::{Scan, Sink, scan, sniff};
 pub use spill::{Spill, SpillWriter};
+pub use table::{Chunk, TableStream};
 
 /// Most decoders parked between reads of one stream: that many readers go forward in it at once without starting over.
 const MAX_PARKED: usize = 8;
@@ -58,6 +62,16 @@ pub enum StreamError {
     Changed {
         /// Where in the decompressed stream.
         offset: u64,
+    },
+    /// A chunk is not what the table that lists it says.
+    #[error("the chunk packed at {offset} hashes to {found}, its table of contents says {expected}")]
+    Mismatch {
+        /// Where its packed bytes begin.
+        offset: u64,
+        /// What the table says.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
     },
     /// Asked for what is behind the end.
     #[error("the stream ends at byte {len}")]
@@ -92,6 +106,11 @@ pub trait Input: Send + Sync + 'static {
 
     /// Says of what a failure is.
     fn error(&self, cause: StreamError) -> Self::Error;
+
+    /// Hears that the bytes in `range` came to nothing good, and says whether they may be better when opened anew.
+    fn try_again(&self, _failed: &StreamError, _range: Range<u64>) -> bool {
+        false
+    }
 }
 
 /// What streams share: decoded chunks in memory, and threads that decode ahead.

@@ -9,7 +9,7 @@ const LINES: [&[&str]; 9] = [
     &["oci", "problems", "read_at"],
     &["cache", "codec", "tar", "tree"],
     &["stream"],
-    &["source"],
+    &["source", "toc"],
     &["blob"],
     &["image", "layer"],
     &["view"],

@@ -17,6 +17,7 @@ mod documents;
 mod images;
 mod indexes;
 mod layers;
+mod lazy;
 mod load;
 mod messages;
 mod model;

@@ -46,6 +46,15 @@ pub(super) enum What {
     Blob(String),
 }
 
+/// Which bytes are asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Span {
+    /// The first.
+    pub(super) from: u64,
+    /// The one behind the last; none for all there are.
+    pub(super) to: Option<u64>,
+}
+
 /// A small answer, whole.
 pub(super) struct Document {
     pub(super) bytes: Vec<u8>,
@@ -136,11 +145,21 @@ impl Client {
 
     /// Asks for the bytes from `from` on, once. The answer has status 200 (all bytes) or 206 (those asked for).
     pub(super) fn get(&self, what: &What, from: u64, total: Option<Duration>) -> Result<Response, Trouble> {
+        self.get_part(what, Span { from, to: None }, total)
+    }
+
+    /// Asks for some bytes, once. The answer has status 200 (all bytes) or 206 (those asked for).
+    pub(super) fn get_part(
+        &self,
+        what: &What,
+        span: Span,
+        total: Option<Duration>,
+    ) -> Result<Response, Trouble> {
         let scheme = *self.scheme.read();
         if scheme != Scheme::Either {
-            return self.get_by(scheme, what, from, total);
+            return self.get_by(scheme, what, span, total);
         }
-        let failed = match self.get_by(Scheme::Http, what, from, total) {
+        let failed = match self.get_by(Scheme::Http, what, span, total) {
             Ok(response) => {
                 *self.scheme.write() = Scheme::Http;
                 return Ok(response);
@@ -152,7 +171,7 @@ impl Client {
             Err(trouble @ Trouble::Again { failure: Failure::TimedOut(_), .. }) => return Err(trouble),
             Err(trouble) => trouble,
         };
-        match self.get_by(Scheme::Https, what, from, total) {
+        match self.get_by(Scheme::Https, what, span, total) {
             Ok(response) => {
                 *self.scheme.write() = Scheme::Https;
                 Ok(response)
@@ -170,7 +189,7 @@ impl Client {
         &self,
         scheme: Scheme,
         what: &What,
-        from: u64,
+        span: Span,
         total: Option<Duration>,
     ) -> Result<Response, Trouble> {
         let scheme = if scheme == Scheme::Http { "http" } else { "https" };
@@ -189,7 +208,7 @@ impl Client {
             // It told us before what it wants: no need to be turned away again.
             header = self.authorization(&challenge, &url, total)?;
         }
-        let response = self.follow(&url, what, from, header.as_deref(), total)?;
+        let response = self.follow(&url, what, span, header.as_deref(), total)?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return self.answered(what, response);
         }
@@ -201,7 +220,7 @@ impl Client {
         let Some(header) = self.authorization(&challenge, &url, total)? else {
             return Err(self.wants_login().into());
         };
-        let response = self.follow(&url, what, from, Some(&header), total)?;
+        let response = self.follow(&url, what, span, Some(&header), total)?;
         self.answered(what, response)
     }
 
@@ -210,7 +229,7 @@ impl Client {
         &self,
         first: &Url,
         what: &What,
-        from: u64,
+        span: Span,
         authorization: Option<&str>,
         total: Option<Duration>,
     ) -> Result<Response, Trouble> {
@@ -221,8 +240,10 @@ impl Client {
                 What::Manifest(_) => headers.push(("Accept", MANIFESTS.to_owned())),
                 What::Blob(_) => headers.push(("Accept", "*/*".to_owned())),
             }
-            if from > 0 {
-                headers.push(("Range", format!("bytes={from}-")));
+            match span {
+                Span { from: 0, to: None } => {}
+                Span { from, to: None } => headers.push(("Range", format!("bytes={from}-"))),
+                Span { from, to: Some(to) } => headers.push(("Range", format!("bytes={from}-{}", to - 1))),
             }
             if let Some(value) = authorization.filter(|_| url.has_origin_of(first)) {
                 headers.push(("Authorization", value.to_owned()));

@@ -23,6 +23,9 @@ pub(super) enum Failure {
     /// It gave something else than it should.
     #[error("{0}")]
     Wrong(String),
+    /// It gives whole blobs only.
+    #[error("{0}")]
+    NoParts(String),
     /// This machine could not keep what came.
     #[error("{0}")]
     Local(String),
@@ -60,6 +63,7 @@ impl From<Failure> for io::Error {
             Failure::Absent(_) => io::ErrorKind::NotFound,
             Failure::Refused(_) => io::ErrorKind::PermissionDenied,
             Failure::TimedOut(_) => io::ErrorKind::TimedOut,
+            Failure::NoParts(_) => io::ErrorKind::Unsupported,
             Failure::Network(_) | Failure::Wrong(_) | Failure::Local(_) => io::ErrorKind::Other,
         };
         Self::new(kind, failure)

@@ -11,13 +11,16 @@ mod download;
 mod failure;
 mod http;
 mod index;
+mod parts;
 mod patience;
 mod reference;
 mod store;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -30,6 +33,7 @@ use client::{Client, What};
 use download::Download;
 use failure::Failure;
 use http::Http;
+use parts::{Parts, PartsStats};
 use store::Store;
 
 pub use reference::{Reference, ReferenceError};
@@ -82,6 +86,9 @@ struct Shared {
     client: Arc<Client>,
     store: Arc<Store>,
     downloads: Mutex<HashMap<Digest, Arc<Download>>>,
+    /// Blobs of which parts are read.
+    parts: Mutex<HashMap<Digest, Arc<Parts>>>,
+    parts_stats: Arc<PartsStats>,
     /// What is known to be a manifest or an index, whatever a descriptor leaves out.
     manifests: Mutex<HashSet<Digest>>,
     /// One for the documents of some digests each: a document is fetched once, however many ask.
@@ -105,6 +112,8 @@ impl Registry {
             client: Arc::new(client),
             store: Arc::new(Store::new(options.store.clone(), MAX_STORE)),
             downloads: Mutex::default(),
+            parts: Mutex::default(),
+            parts_stats: Arc::default(),
             manifests: Mutex::default(),
             fetching: Default::default(),
             paused: Mutex::default(),
@@ -152,6 +161,28 @@ impl Source for Registry {
             is_manifest: matches!(descriptor.kind(), MediaType::Index | MediaType::Manifest),
             blob: OnceLock::new(),
         }))
+    }
+
+    fn parts(&self, descriptor: &Descriptor) -> Option<Box<dyn ReadAt>> {
+        let supported = !self.shared.parts_stats.unsupported.load(Relaxed);
+        (supported && descriptor.size <= parts::MAX_BLOB).then(|| {
+            let (shared, digest) = (self.shared.clone(), descriptor.digest.clone());
+            Box::new(Partly { shared, digest, size: descriptor.size }) as _
+        })
+    }
+
+    fn distrust_part(&self, digest: &Digest, range: Range<u64>) {
+        // A whole copy is where it was read from, if there is one.
+        self.shared.store.remove(digest);
+        let parts = self.shared.parts.lock().get(digest).cloned();
+        if let Some(parts) = parts {
+            parts.forget(range);
+        }
+    }
+
+    fn parts_fetched(&self) -> (u64, u64) {
+        let stats = &self.shared.parts_stats;
+        (stats.requests.load(Relaxed), stats.bytes.load(Relaxed))
     }
 
     fn is_near(&self, digest: &Digest) -> bool {
@@ -325,11 +356,31 @@ impl Shared {
         Ok(download)
     }
 
+    /// Returns a blob of which parts are read.
+    fn parts(&self, digest: &Digest, size: u64) -> Result<Arc<Parts>, Failure> {
+        let mut all = self.parts.lock();
+        if let Some(parts) = all.get(digest).filter(|parts| parts.size() == size) {
+            return Ok(parts.clone());
+        }
+        let (client, stats) = (self.client.clone(), self.parts_stats.clone());
+        let parts = Arc::new(Parts::open(client, stats, &self.store, digest, size)?);
+        all.insert(digest.clone(), parts.clone());
+        Ok(parts)
+    }
+
     /// Fails at once where the registry has just made somebody wait for nothing.
     fn check_pause(&self) -> Result<(), Failure> {
         match &*self.paused.lock() {
             Some((since, failure)) if since.elapsed() < PAUSE => Err(failure.clone()),
             _ => Ok(()),
+        }
+    }
+
+    fn pause_after<T>(&self, got: &io::Result<T>) {
+        if let Err(e) = got
+            && let Some(failure) = e.get_ref().and_then(|inner| inner.downcast_ref::<Failure>())
+        {
+            self.pause(failure);
         }
     }
 
@@ -372,15 +423,37 @@ impl Lazy {
 impl ReadAt for Lazy {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let got = self.blob()?.read_at(offset, buf);
-        if let Err(e) = &got
-            && let Some(failure) = e.get_ref().and_then(|inner| inner.downcast_ref::<Failure>())
-        {
-            self.shared.pause(failure);
-        }
+        self.shared.pause_after(&got);
         got
     }
 
     /// Returns what the descriptor says: whether it is true, reading tells.
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.size)
+    }
+}
+
+/// A blob of which those parts are fetched that are read.
+struct Partly {
+    shared: Arc<Shared>,
+    digest: Digest,
+    size: u64,
+}
+
+impl ReadAt for Partly {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        if let Some(file) = self.shared.store.find(&self.digest, Some(self.size)) {
+            return Kept(file).read_at(offset, buf);
+        }
+        let parts = self.shared.parts(&self.digest, self.size)?;
+        if !parts.has(offset, buf.len()) {
+            self.shared.check_pause()?;
+        }
+        let got = parts.read_at(offset, buf);
+        self.shared.pause_after(&got);
+        got
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.size)
     }

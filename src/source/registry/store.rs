@@ -20,6 +20,12 @@ use crate::oci::Digest;
 /// Begins the name of an unfinished file.
 const UNFINISHED: &str = ".unfinished-";
 
+/// Begins the name of a file that has parts of a blob.
+const PARTS: &str = ".parts-";
+
+/// What a file of parts counts for when it is opened: how much it will hold, nobody knows.
+const PARTS_SHARE: u64 = 16 << 20;
+
 /// After this long without a change an unfinished file is not resumed any more, and goes.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
@@ -99,11 +105,7 @@ impl Store {
     /// Begins a blob, or goes on where an earlier attempt ended.
     pub(super) fn begin(&self, digest: &Digest) -> io::Result<Part> {
         let Some(dir) = &self.dir else { return nameless() };
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        if !is_ours(dir) {
-            let what = format!("{} belongs to somebody else, or others may write to it", dir.display());
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
-        }
+        self.make(dir)?;
         let common = dir.join(format!("{UNFINISHED}{}", file_name(digest)));
         if let Some(part) = open_part(common.clone())? {
             return Ok(part);
@@ -124,7 +126,9 @@ impl Store {
         if let Some((path, to)) = part.path.as_ref().zip(self.path(digest)) {
             // What has a name should be whole after a crash as well.
             part.file.sync_data()?;
-            fs::rename(path, to)?;
+            fs::rename(path, &to)?;
+            // Whoever reads from it has it open.
+            let _ = fs::remove_file(to.with_file_name(format!("{PARTS}{}", file_name(digest))));
         }
         let file = part.file;
         file.relock(FlockArg::LockShared)?;
@@ -132,6 +136,33 @@ impl Store {
         self.hold(digest, &file);
         self.make_room(len);
         Ok(file)
+    }
+
+    /// Opens the file for parts of a blob, which may be empty. Others may have it open and write to it as well.
+    pub(super) fn parts(&self, digest: &Digest) -> io::Result<Flock<File>> {
+        let Some(dir) = &self.dir else { return Ok(nameless()?.file) };
+        self.make(dir)?;
+        let path = dir.join(format!("{PARTS}{}", file_name(digest)));
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+        let file = options.open(path)?;
+        let _ = file.set_modified(SystemTime::now());
+        self.make_room(PARTS_SHARE);
+        match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(file) if file.metadata()?.is_file() => Ok(file),
+            // Somebody is about to take it away.
+            _ => Ok(nameless()?.file),
+        }
+    }
+
+    fn make(&self, dir: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        if !is_ours(dir) {
+            let what = format!("{} belongs to somebody else, or others may write to it", dir.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+        }
+        Ok(())
     }
 
     fn hold(&self, digest: &Digest, file: &Arc<Flock<File>>) {
@@ -168,7 +199,10 @@ impl Store {
             if !meta.is_file() || (unfinished && old && remove_unused(&entry.path())) {
                 continue;
             }
-            files.push((used, meta.len(), entry.path()));
+            // Files of parts are mostly holes.
+            let is_partly = entry.file_name().as_encoded_bytes().starts_with(PARTS.as_bytes());
+            let len = if is_partly { meta.len().min(meta.blocks() * 512) } else { meta.len() };
+            files.push((used, len, entry.path()));
         }
         files.sort();
         let mut total: u64 = files.iter().map(|(_, len, _)| len).sum();

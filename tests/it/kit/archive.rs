@@ -8,15 +8,15 @@ use std::io::Write;
 /// A member of a tar.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
-    path: Vec<u8>,
-    kind: u8,
-    mode: u32,
-    owner: (u32, u32),
-    time: i64,
-    target: Vec<u8>,
-    data: Vec<u8>,
-    device: (u32, u32),
-    records: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) path: Vec<u8>,
+    pub(super) kind: u8,
+    pub(super) mode: u32,
+    pub(super) owner: (u32, u32),
+    pub(super) time: i64,
+    pub(super) target: Vec<u8>,
+    pub(super) data: Vec<u8>,
+    pub(super) device: (u32, u32),
+    pub(super) records: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Member {
@@ -82,7 +82,7 @@ impl Member {
         self.pax(format!("SCHILY.xattr.{name}"), value)
     }
 
-    fn write(&self, archive: &mut Vec<u8>) {
+    pub(super) fn write(&self, archive: &mut Vec<u8>) {
         let mut records = self.records.clone();
         if self.path.len() > 100 {
             records.push((b"path".to_vec(), self.path.clone()));
@@ -207,6 +207,8 @@ pub(crate) struct Layer {
     pub(crate) diff_id: String,
     /// The descriptor's size, which is the blob's own unless a test says otherwise.
     pub(crate) size: usize,
+    /// The descriptor's annotations.
+    pub(crate) annotations: Value,
 }
 
 impl Layer {
@@ -224,7 +226,8 @@ impl Layer {
     pub(crate) fn raw(bytes: Vec<u8>, media_type: &str, diff_id: &str) -> Self {
         let blob = Blob::of("sha256", bytes);
         let size = blob.bytes.len();
-        Self { blob, media_type: media_type.to_owned(), diff_id: diff_id.to_owned(), size }
+        let (media_type, diff_id) = (media_type.to_owned(), diff_id.to_owned());
+        Self { blob, media_type, diff_id, size, annotations: json!({}) }
     }
 }
 
@@ -245,7 +248,13 @@ impl Layout {
         let config = layout.json(&config);
         let descriptors = layers.iter().map(|layer| {
             layout.store(&layer.blob.digest, &layer.blob.bytes);
-            json!({"mediaType": layer.media_type, "digest": layer.blob.digest, "size": layer.size})
+            let annotations = &layer.annotations;
+            let mut descriptor =
+                json!({"mediaType": layer.media_type, "digest": layer.blob.digest, "size": layer.size});
+            if annotations.as_object().is_some_and(|annotations| !annotations.is_empty()) {
+                descriptor["annotations"] = annotations.clone();
+            }
+            descriptor
         });
         let manifest = json!({
             "schemaVersion": 2,

@@ -9,6 +9,7 @@ pub(crate) mod naive;
 mod nobody;
 mod process;
 mod registry;
+mod table;
 mod xattr;
 
 pub(crate) use archive::{Layer, Member, PLATFORM, Packing, archive, mounted};
@@ -16,7 +17,8 @@ pub(crate) use layout::{Blob, Layout, Platform, Sample, annotate, gzip, media, n
 pub(crate) use mount::{Mount, daemons, detach, is_mounted, mounts_on, unmount};
 pub(crate) use nobody::Nobody;
 pub(crate) use process::{Done, TempDir, require_root, require_tool, run, run_for, temp_dir, wait_until};
-pub(crate) use registry::{Act, Proxy, Registry};
+pub(crate) use registry::{Act, Asked, Proxy, Registry};
+pub(crate) use table::{Form, Listed, listed};
 pub(crate) use xattr::{get_xattr, list_xattrs, xattr_len};
 
 use std::fs;

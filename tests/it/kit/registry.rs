@@ -122,6 +122,8 @@ pub(crate) enum Act {
     Pass,
     /// An answer of the proxy's own: status line and headers without the first word, and a body.
     Answer(String, String),
+    /// Goes to the registry without its Range.
+    Whole,
     /// The answer's body ends after so many bytes.
     Cut(usize),
     /// One bit of the body is turned over.
@@ -231,7 +233,8 @@ impl Shared {
         let mut upstream = TcpStream::connect(("127.0.0.1", self.upstream))?;
         write!(upstream, "GET {} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n", asked.target)?;
         for (name, value) in &asked.headers {
-            if !["host", "connection"].contains(&name.as_str()) {
+            let dropped = name == "range" && matches!(act, Act::Whole);
+            if !["host", "connection"].contains(&name.as_str()) && !dropped {
                 write!(upstream, "{name}: {value}\r\n")?;
             }
         }
