@@ -45,6 +45,7 @@ pub struct LayerStore {
     pool: Arc<Pool>,
     stats: LayerStats,
     passes: Slots,
+    tables: bool,
 }
 
 impl LayerStore {
@@ -59,7 +60,13 @@ impl LayerStore {
             pool: Arc::new(Pool::new(CHUNKS, stats.chunks.clone())),
             stats,
             passes: Slots::new(cores),
+            tables: true,
         }
+    }
+
+    /// Goes over every layer, also where its table of contents would do: for who wants to know what is wrong with it.
+    pub fn without_tables(self) -> Self {
+        Self { tables: false, ..self }
     }
 
     /// Returns a layer, going over it where nobody has; `diff_id` is what its contents must hash to.
@@ -104,7 +111,7 @@ impl LayerStore {
 
     /// Returns the table that a layer is said to have, where tables are of any use: what is here is gone over.
     fn claim(&self, descriptor: &Descriptor) -> Option<Result<Claim, TocError>> {
-        table::claim(descriptor).filter(|_| self.blobs.is_remote())
+        table::claim(descriptor).filter(|_| self.tables && self.blobs.is_remote())
     }
 
     /// Opens a layer by its table where that saves fetching it, else by going over it.

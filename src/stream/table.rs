@@ -278,3 +278,173 @@ impl Reader {
         Some(from..goal)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::CHUNK;
+
+    /// Packed bytes, and what was read of them.
+    struct Memory {
+        bytes: Mutex<Vec<u8>>,
+        asked: Arc<Mutex<Vec<Range<u64>>>>,
+        /// What the bytes become when they are tried again.
+        better: Mutex<Option<Vec<u8>>>,
+    }
+
+    struct Reading {
+        bytes: Vec<u8>,
+        asked: Arc<Mutex<Vec<Range<u64>>>>,
+    }
+
+    impl ReadAt for Reading {
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<usize> {
+            self.asked.lock().push(offset..offset + buf.len() as u64);
+            self.bytes.read_at(offset, buf)
+        }
+
+        fn len(&self) -> std::io::Result<u64> {
+            Ok(self.bytes.len() as u64)
+        }
+    }
+
+    impl Input for Memory {
+        type Error = StreamError;
+
+        fn open(&self) -> Result<Box<dyn ReadAt>, StreamError> {
+            Ok(Box::new(Reading { bytes: self.bytes.lock().clone(), asked: self.asked.clone() }))
+        }
+
+        fn error(&self, cause: StreamError) -> StreamError {
+            cause
+        }
+
+        fn try_again(&self, _failed: &StreamError, _range: Range<u64>) -> bool {
+            self.better.lock().take().map(|better| *self.bytes.lock() = better).is_some()
+        }
+    }
+
+    const LENGTHS: [usize; 5] = [10, 300_000, 1, 0, 70_000];
+
+    /// Chunks of some lengths, with one of zeros before the last; each pair shares a frame.
+    fn sample(compression: Compression) -> (Vec<u8>, Arc<TableStream<Memory>>) {
+        let pack = |bytes: &[u8]| match compression {
+            Compression::Zstd => zstd::bulk::compress(bytes, 1).unwrap(),
+            _ => {
+                use std::io::Write as _;
+                let mut w = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                w.write_all(bytes).unwrap();
+                w.finish().unwrap()
+            }
+        };
+        let (mut plain, mut packed, mut chunks) = (Vec::new(), Vec::new(), Vec::<Chunk>::new());
+        for (n, len) in LENGTHS.into_iter().enumerate() {
+            let offset = plain.len() as u64;
+            if len == 0 {
+                chunks.push(Chunk::zeros(offset));
+                plain.extend([0; 1000]);
+                continue;
+            }
+            let mut bytes = vec![0; len];
+            blake3::Hasher::new().update(&[n as u8]).finalize_xof().fill(&mut bytes);
+            let sum = <sha2::Sha256 as sha2::Digest>::digest(&bytes).into();
+            let (packed_offset, skip) = (packed.len() as u64, 7 * n as u32);
+            packed.extend(pack(&[&vec![b'h'; 7 * n][..], &bytes, b"header of the next"].concat()));
+            let packed_len = (packed.len() as u64 - packed_offset) as u32;
+            chunks.push(Chunk { offset, packed_offset, packed_len, skip, digest: sum });
+            plain.extend(bytes);
+        }
+        let input = Memory { bytes: Mutex::new(packed), asked: Arc::default(), better: Mutex::default() };
+        let pool = Arc::new(Pool::new(64 * CHUNK, Arc::default()));
+        let len = plain.len() as u64;
+        (plain, Arc::new(TableStream::new(input, compression, chunks, len, pool)))
+    }
+
+    #[test]
+    fn every_byte_is_what_was_packed() {
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let (plain, stream) = sample(compression);
+            for from in
+                [0, 5, 9, 10, 11, 299_999, 300_009, 300_010, 300_011, 300_500, 301_011, plain.len() - 1]
+            {
+                for len in [0, 1, 2, 1_500, 70_000, 400_000] {
+                    let mut bytes = vec![1; len.min(plain.len() - from)];
+                    stream.read_on(from as u64, &mut bytes).unwrap();
+                    assert!(bytes == plain[from..from + bytes.len()], "{compression} {from} {len}");
+                }
+            }
+            let past = stream.read_on(plain.len() as u64, &mut [0]);
+            assert!(matches!(past, Err(StreamError::PastEnd { .. })));
+            assert!(matches!(stream.read_on(u64::MAX, &mut [0; 9]), Err(StreamError::PastEnd { .. })));
+        }
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_read() {
+        let (_, stream) = sample(Compression::Gzip);
+        stream.read(300_011, &mut [0; 1000]).unwrap();
+        assert!(stream.input.asked.lock().is_empty(), "zeros are nowhere");
+        stream.read(3, &mut [0; 3]).unwrap();
+        let first = stream.chunks[0].packed();
+        assert_eq!(*stream.input.asked.lock(), std::slice::from_ref(&first));
+        assert!(stream.is_at_hand(0, 10) && stream.is_at_hand(300_011, 1000) && !stream.is_at_hand(0, 11));
+        stream.read(3, &mut [0; 3]).unwrap();
+        assert_eq!(stream.input.asked.lock().len(), 1, "it is in memory");
+        // Several chunks are asked for in one go before they are read one by one.
+        stream.read(0, &mut [0; 300_011]).unwrap();
+        assert_eq!(
+            stream.input.asked.lock()[1],
+            stream.chunks[1].packed_offset..stream.chunks[2].packed().end
+        );
+    }
+
+    #[test]
+    fn a_wrong_byte_is_never_handed_out() {
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let (_, stream) = sample(compression);
+            let good = stream.input.bytes.lock().clone();
+            let packed = stream.chunks[1].packed();
+            for at in packed.clone().step_by(9_973) {
+                // A stream of its own, which has nothing in memory yet.
+                let (plain, stream) = sample(compression);
+                stream.input.bytes.lock()[at as usize] ^= 1;
+                let mut bytes = vec![0; 300_000];
+                match stream.read(10, &mut bytes) {
+                    Err(StreamError::Mismatch { offset, .. }) => assert_eq!(offset, packed.start),
+                    Err(StreamError::Codec(_)) => {}
+                    // The bit was of no meaning: a header's, say.
+                    Ok(()) => assert!(bytes == plain[10..300_010], "{compression} {at}"),
+                    Err(other) => panic!("{compression} {at}: {other}"),
+                }
+            }
+            stream.input.bytes.lock().truncate(packed.start as usize + 50);
+            let cut = stream.read(10, &mut [0; 300_000]);
+            assert!(matches!(cut, Err(StreamError::Codec(CodecError::Truncated { .. }))), "{cut:?}");
+            // Tried again, it is better.
+            *stream.input.better.lock() = Some(good);
+            stream.read(10, &mut [0; 300_000]).unwrap();
+        }
+    }
+
+    #[test]
+    fn who_reads_on_is_fetched_for_and_who_jumps_is_not() {
+        let all = 100 << 20;
+        let mut reader = Reader::default();
+        let (mut at, mut ahead) = (0, 0);
+        while at < all {
+            if let Some(range) = reader.after_reading(at, CHUNK, all) {
+                assert!(range.start >= ahead && range.end > range.start && range.end <= all);
+                assert!(
+                    range.end <= at + CHUNK + MAX_AHEAD && range.end <= 2 * (at + CHUNK),
+                    "no more than was read"
+                );
+                ahead = range.end;
+            }
+            at += CHUNK;
+        }
+        assert_eq!(ahead, all);
+        for at in [50 << 20, 10 << 20, 70 << 20, 30 << 20] {
+            assert_eq!(reader.after_reading(at, CHUNK, all), None);
+        }
+    }
+}

@@ -168,7 +168,7 @@ fn footers() {
 
 fn claim(annotations: &str) -> Option<Result<Claim, TocError>> {
     let json = format!(r#"{{"digest":"{D}","size":1000,"annotations":{{{annotations}}}}}"#);
-    Claim::of(&Descriptor::from_json(&serde_json::from_str(&json).unwrap()).unwrap())
+    Claim::of(&Descriptor::parse(&json).unwrap())
 }
 
 #[test]

@@ -17,6 +17,9 @@ use crate::tree::{self, FileTree, Kind, NodeId};
 /// Most layers of one image. Builders stop at 127; overlayfs at some hundred.
 const MAX_LAYERS: usize = 4_096;
 
+/// Most layers of one image opened at once.
+const MAX_OPENING: usize = 8;
+
 /// What a manifest and a configuration say about one layer.
 #[derive(Clone, Debug)]
 pub(super) struct LayerClaim {
@@ -295,7 +298,7 @@ fn built<T>(
     failed.map_or(Ok(built), |e| Err(e.into()))
 }
 
-/// Opens layers side by side, a thread for each core.
+/// Opens layers side by side. Passes are as many at once as there are cores; what is elsewhere is waited for together.
 fn open_all(store: &Arc<LayerStore>, claims: &[LayerClaim]) -> Result<Vec<Arc<Layer>>, Error> {
     let next = AtomicUsize::new(0);
     let open = || {
@@ -306,7 +309,7 @@ fn open_all(store: &Arc<LayerStore>, claims: &[LayerClaim]) -> Result<Vec<Arc<La
         }
         opened
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(claims.len());
+    let threads = MAX_OPENING.min(claims.len());
     let mut opened = std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(open)).collect();
         let mut opened = open();

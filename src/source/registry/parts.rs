@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use nix::fcntl::Flock;
 use parking_lot::{Condvar, Mutex};
@@ -63,7 +63,14 @@ struct State {
     /// For each block whether it is here, as the note has it.
     here: Vec<u8>,
     /// Blocks that somebody is fetching.
-    under_way: Vec<Range<usize>>,
+    under_way: Vec<Arc<Run>>,
+}
+
+/// A run of blocks that is being fetched.
+struct Run {
+    blocks: Range<usize>,
+    /// Why they did not all come: whoever waits for them hears it, instead of waiting as long again.
+    failed: OnceLock<Failure>,
 }
 
 impl Parts {
@@ -115,20 +122,27 @@ impl Parts {
         loop {
             let mut state = self.state.lock();
             let Some(first) = blocks.clone().find(|n| state.here[*n] != HERE) else { return Ok(()) };
-            let is_free = |state: &State, n: usize| !state.under_way.iter().any(|run| run.contains(&n));
-            if !is_free(&state, first) {
-                // Who fetches it tells its own reader what went wrong; then it is ours to try.
+            let busy =
+                |state: &State, n: usize| state.under_way.iter().find(|run| run.blocks.contains(&n)).cloned();
+            if let Some(run) = busy(&state, first) {
                 self.changed.wait(&mut state);
-                continue;
+                match run.failed.get() {
+                    Some(failure) if state.here[first] != HERE => return Err(failure.clone()),
+                    _ => continue,
+                }
             }
             let most = usize::try_from(MAX_REQUEST / BLOCK).expect("a small number");
             let wanted = (first..blocks.end).take(most);
-            let run = wanted.take_while(|n| state.here[*n] != HERE && is_free(&state, *n));
+            let run = wanted.take_while(|n| state.here[*n] != HERE && busy(&state, *n).is_none());
             let run = first..run.last().unwrap_or(first) + 1;
+            let run = Arc::new(Run { blocks: run, failed: OnceLock::new() });
             state.under_way.push(run.clone());
             drop(state);
-            let fetched = self.fetch_run(run.clone());
-            self.state.lock().under_way.retain(|other| *other != run);
+            let fetched = self.fetch_run(run.blocks.clone());
+            if let Err(failure) = &fetched {
+                let _ = run.failed.set(failure.clone());
+            }
+            self.state.lock().under_way.retain(|other| !Arc::ptr_eq(other, &run));
             self.changed.notify_all();
             fetched?;
         }
