@@ -46,9 +46,9 @@ def digest(content):
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-def header(name, size=0, kind=tarfile.REGTYPE, mode=0o644):
+def header(name, size=0, kind=tarfile.REGTYPE, mode=0o644, time=TIME):
     info = tarfile.TarInfo(name)
-    info.size, info.type, info.mode, info.mtime = size, kind, mode, TIME
+    info.size, info.type, info.mode, info.mtime = size, kind, mode, time
     return info.tobuf(tarfile.PAX_FORMAT)
 
 
@@ -94,7 +94,7 @@ def main():
         put_file(blob, table, f"data/{number:04}", chooser.randbytes(size))
     listing = json.dumps({"version": 1, "entries": table}).encode()
     offset = blob.size
-    blob.member(header(TOC_NAME, len(listing)) + listing + padding(len(listing)) + bytes(1024))
+    blob.member(header(TOC_NAME, len(listing), mode=0, time=0) + listing + padding(len(listing)) + bytes(1024))
     blob.raw(footer(offset))
     blob.file.close()
     packed = "sha256:" + blob.packed.hexdigest()
