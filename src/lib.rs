@@ -6,6 +6,7 @@
 //! ```text
 //! 8  cli                     arguments, reports, exit codes
 //! 7  fuse                    the kernel: callbacks, errno, threads
+//!    survey                  what a source holds as a whole, and whether it is right
 //! 6  view                    what the user sees: names, inode numbers, grafts, failures
 //! 5  image    layer          which images there are;  one layer's bytes and its index
 //! 4  blob                    bytes that have been checked
@@ -30,6 +31,7 @@ pub mod problems;
 pub mod read_at;
 pub mod source;
 pub mod stream;
+pub mod survey;
 pub mod tar;
 pub mod toc;
 pub mod tree;

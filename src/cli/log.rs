@@ -7,10 +7,12 @@ use ::log::LevelFilter;
 use anyhow::Context as _;
 use env_logger::{Builder, Env, Target};
 
-/// Starts logging: to `file`, or to the terminal. `RUST_LOG` goes before `verbose`.
-pub(super) fn start(file: Option<&Path>, verbose: u8) -> anyhow::Result<()> {
+/// Starts logging: to `file`, or to the terminal. `RUST_LOG` goes before `verbose`. `quiet` is for those who
+/// tell what is wrong with an image themselves.
+pub(super) fn start(file: Option<&Path>, verbose: u8, quiet: bool) -> anyhow::Result<()> {
     // fuser's own warnings (an unmounted device) say nothing a user can use.
     let level = match verbose {
+        0 if quiet => "error",
         0 => "warn,fuser=error",
         1 => "info,fuser=error",
         2 => "debug,fuser=warn",

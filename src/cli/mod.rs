@@ -15,6 +15,7 @@ mod notify;
 mod opening;
 mod registry;
 mod source;
+mod terminal;
 mod verify;
 
 use std::ffi::{OsStr, OsString};

@@ -53,7 +53,7 @@ impl Options {
 
 /// Mounts, and serves until the end: in the background unless told otherwise. A rehearsal stops before mounting.
 pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
-    let opened = options.source.open(options.log_file.as_deref());
+    let opened = options.source.open(opening::Log::Warnings(options.log_file.as_deref()));
     let opening::Opened { catalog, image, cache } =
         opened.map_err(|e| hints::swapped(e, options.source.path(), &options.mountpoint))?;
     if rehearsal {

@@ -29,6 +29,14 @@ pub(super) struct Options {
     verbose: u8,
 }
 
+/// What is logged, unless somebody wants more.
+pub(super) enum Log<'a> {
+    /// Everything that is wrong, in this file or on the terminal.
+    Warnings(Option<&'a Path>),
+    /// Failures of ocifs's own: what is wrong with the image is the command's answer.
+    Errors,
+}
+
 /// An open source.
 pub(super) struct Opened {
     pub(super) catalog: Catalog,
@@ -69,9 +77,13 @@ impl Options {
     }
 
     /// Opens the source, reads its index.json and finds the image asked for. Starts the log.
-    pub(super) fn open(&self, log_file: Option<&Path>) -> anyhow::Result<Opened> {
+    pub(super) fn open(&self, log: Log<'_>) -> anyhow::Result<Opened> {
         memory::bound();
-        logging::start(log_file, self.verbose)?;
+        let (file, quiet) = match log {
+            Log::Warnings(file) => (file, false),
+            Log::Errors => (None, true),
+        };
+        logging::start(file, self.verbose, quiet)?;
         let cache = self.cache_dir.clone().map(|dir| Arc::new(Cache::new(dir)));
         let source = match self.location.in_registry {
             true => {

@@ -19,6 +19,8 @@ const MAX_ENTRIES: usize = 10_000;
 pub struct Image {
     /// The nested index the image is, where it is one.
     pub index: Option<Arc<Entry>>,
+    /// Every index walked, that one included, in the order in which they were met.
+    pub indexes: Vec<Arc<Entry>>,
     /// One for each platform, in the order of the indexes.
     pub platforms: Vec<PlatformImage>,
     /// Manifests in there that are no images.
@@ -74,9 +76,9 @@ impl Walk<'_> {
         }
         let d = &entry.descriptor;
         match d.kind() {
-            MediaType::Index => return self.nested(d, depth),
+            MediaType::Index => return self.nested(entry, depth),
             MediaType::Other if d.media_type.is_empty() && self.lists_entries(d) => {
-                return self.nested(d, depth);
+                return self.nested(entry, depth);
             }
             _ => {}
         }
@@ -93,7 +95,8 @@ impl Walk<'_> {
         self.catalog.index(d).is_ok_and(|index| !index.entries.is_empty())
     }
 
-    fn nested(&mut self, d: &Descriptor, depth: usize) -> Result<(), ImageError> {
+    fn nested(&mut self, entry: &Arc<Entry>, depth: usize) -> Result<(), ImageError> {
+        let d = &entry.descriptor;
         if depth == MAX_DEPTH {
             self.report(d, &format!("indexes nest deeper than {MAX_DEPTH}: not followed"));
             return Ok(());
@@ -101,6 +104,7 @@ impl Walk<'_> {
         if !self.indexes.insert(d.digest.clone()) {
             return Ok(());
         }
+        self.image.indexes.push(entry.clone());
         let index = self.catalog.index(d)?;
         for (n, entry) in index.entries.into_iter().enumerate() {
             match entry.descriptor {

@@ -1,6 +1,7 @@
 //! What one pass over a layer yields: enough to list it, and to read any byte of it checked.
 
-use crate::oci::{Algorithm, Digest};
+use crate::codec::Compression;
+use crate::oci::{Algorithm, Descriptor, Digest, LayerMedia, MediaType};
 use crate::stream::StreamIndex;
 use crate::tree::{Records, RecordsError};
 
@@ -18,6 +19,11 @@ pub struct LayerIndex {
 }
 
 impl LayerIndex {
+    /// Returns the entries, in the order of the archive.
+    pub fn entries(&self) -> Result<Records, RecordsError> {
+        self.records.unpack()
+    }
+
     /// Returns the digest of the contents by `algorithm`, if it was taken.
     pub fn diff_id(&self, algorithm: Algorithm) -> Option<&Digest> {
         self.diff_ids.iter().find(|d| d.algorithm() == algorithm)
@@ -50,4 +56,17 @@ impl PackedRecords {
         let bytes = len.and_then(|len| zstd::bulk::decompress(&self.packed, len).ok());
         Records::decode(bytes.ok_or(RecordsError::TooLarge)?)
     }
+}
+
+/// Says so where a layer's media type names another compression than its bytes have.
+pub fn mistyped(descriptor: &Descriptor, is: Compression, stream_len: u64) -> Option<String> {
+    let said = match descriptor.kind() {
+        MediaType::Layer(LayerMedia::Tar) => Compression::None,
+        MediaType::Layer(LayerMedia::Gzip) => Compression::Gzip,
+        MediaType::Layer(LayerMedia::Zstd) => Compression::Zstd,
+        _ => return None,
+    };
+    // Nothing at all is compressed in no way.
+    (said != is && stream_len > 0)
+        .then(|| format!("its media type is {}, its bytes are {is}", descriptor.media_type))
 }

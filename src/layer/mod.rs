@@ -26,7 +26,7 @@ use crate::tree::{Records, RecordsError};
 use index::PackedRecords;
 use table::Parts;
 
-pub use index::LayerIndex;
+pub use index::{LayerIndex, mistyped};
 pub use store::{LayerStats, LayerStore};
 
 /// Why a layer's contents are not to be had.

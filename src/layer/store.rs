@@ -12,6 +12,7 @@ use super::{Blob, Contents, Layer, LayerError, index_file};
 use crate::blob::{BlobError, BlobStore, Flight};
 use crate::cache::{Cache, Key, Shelf};
 use crate::oci::{Algorithm, Descriptor, Digest, MediaType};
+use crate::read_at::ReadAt;
 use crate::stream::{Pool, Spill, Stream, TableStream};
 use crate::toc::{Claim, TocError};
 
@@ -96,6 +97,25 @@ impl LayerStore {
             }),
             _ => Ok(layer),
         }
+    }
+
+    /// Returns the index of a layer where the cache has it. Reads no layer.
+    pub fn known(&self, descriptor: &Descriptor) -> Option<LayerIndex> {
+        self.cached(descriptor, Algorithm::Sha256)
+    }
+
+    /// Goes over a layer now, whatever is known of it, and keeps what that found for the next mount.
+    ///
+    /// `raw` is what the source has of it; it may be watched on the way. Checks everything but the diff_id.
+    pub fn examine(
+        &self,
+        raw: &dyn ReadAt,
+        descriptor: &Descriptor,
+        algorithms: &[Algorithm],
+    ) -> Result<LayerIndex, LayerError> {
+        let index = pass(raw, descriptor, algorithms, None).inspect_err(|e| self.distrust_after(e))?;
+        self.keep(&index, descriptor);
+        Ok(index)
     }
 
     /// Says whether a layer's index is in memory.
@@ -213,21 +233,28 @@ impl LayerStore {
         if algorithm != Algorithm::Sha256 {
             algorithms.push(algorithm);
         }
-        let index = pass(&*raw, descriptor, &algorithms, self.cache.as_ref()).inspect_err(|e| {
-            if let LayerError::Blob(BlobError::Mismatch { expected, .. }) = e {
-                self.blobs.distrust(expected);
-            }
-        })?;
+        let index = pass(&*raw, descriptor, &algorithms, self.cache.as_ref())
+            .inspect_err(|e| self.distrust_after(e))?;
         self.stats.passes.fetch_add(1, Relaxed);
         self.stats.passed.fetch_add(descriptor.size, Relaxed);
+        self.keep(&index, descriptor);
+        Ok(index)
+    }
+
+    fn keep(&self, index: &LayerIndex, descriptor: &Descriptor) {
         if let Some(cache) = &self.cache {
             let key = Key::from(&descriptor.digest);
-            match index_file::encode(&index, &key) {
+            match index_file::encode(index, &key) {
                 Ok(bytes) => cache.write(Shelf::Index, &key, &bytes),
                 Err(e) => cache.complain(&e),
             }
         }
-        Ok(index)
+    }
+
+    fn distrust_after(&self, error: &LayerError) {
+        if let LayerError::Blob(BlobError::Mismatch { expected, .. }) = error {
+            self.blobs.distrust(expected);
+        }
     }
 }
 

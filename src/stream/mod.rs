@@ -7,6 +7,7 @@
 
 mod blocks;
 mod cursor;
+mod damage;
 mod form;
 mod index;
 mod prefetch;
@@ -31,6 +32,7 @@ use blocks::BlockCache;
 use cursor::Cursor;
 use prefetch::{Ahead, Fetch, Prefetcher};
 
+pub use damage::damaged;
 pub use form::{Miss, Reader, Writer};
 pub use index::{CHUNK, StreamIndex};
 pub use scan::{Scan, Sink, scan, sniff};

@@ -13,7 +13,8 @@ use super::{ViewOptions, history, names};
 use crate::blob::BlobError;
 use crate::image::{Catalog, Class, Entry, ImageError, PlatformImage};
 use crate::oci::{
-    ANNOTATION_TITLE, Data, Descriptor, DescriptorError, Digest, ImageConfig, Manifest, MediaType, pretty,
+    ANNOTATION_TITLE, Data, Descriptor, DescriptorError, Digest, ImageConfig, Manifest, MediaType, Platform,
+    pretty,
 };
 use crate::problems::Problem;
 
@@ -187,7 +188,7 @@ impl Plan<'_> {
             tree.file(0, names::IMAGE_INDEX, Content::Blob(id));
         }
         let directory = tree.directory(0, names::PLATFORMS);
-        for (name, platform) in named_platforms(&image.platforms, self.options) {
+        for (name, platform) in named_platforms(&image.platforms, self.options.platform.as_ref()) {
             tree.graft(directory, &name, Graft::Platform(platform));
         }
     }
@@ -417,12 +418,12 @@ impl Plan<'_> {
 /// Names the platforms of an image. The first of one name keeps it; the same manifest under the same name is one.
 pub(super) fn named_platforms(
     platforms: &[PlatformImage],
-    options: &ViewOptions,
+    only: Option<&Platform>,
 ) -> Vec<(String, Arc<PlatformImage>)> {
     let mut taken: HashSet<String> = HashSet::new();
     let mut known: HashSet<(String, Digest)> = HashSet::new();
     let mut named = Vec::new();
-    let wanted = |p: &&PlatformImage| options.platform.as_ref().is_none_or(|w| p.platform.matches(w));
+    let wanted = |p: &&PlatformImage| only.is_none_or(|w| p.platform.matches(w));
     for platform in platforms.iter().filter(wanted) {
         let mut name = names::platform(&platform.platform);
         let digest = &platform.entry.descriptor.digest;

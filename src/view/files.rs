@@ -9,9 +9,8 @@ use super::error::Error;
 use super::ino::{Ino, SlotId};
 use super::xattrs::{self, Xattrs};
 use super::{Symlinks, ViewOptions};
-use crate::codec::Compression;
-use crate::layer::{Layer, LayerStore};
-use crate::oci::{Descriptor, Digest, LayerMedia, MediaType};
+use crate::layer::{Layer, LayerStore, mistyped};
+use crate::oci::{Descriptor, Digest};
 use crate::tree::{self, FileTree, Kind, NodeId};
 
 /// Most layers of one image. Builders stop at 127; overlayfs at some hundred.
@@ -328,16 +327,8 @@ fn open_all(store: &Arc<LayerStore>, claims: &[LayerClaim]) -> Result<Vec<Arc<La
 
 /// Tells what is odd about a layer.
 fn tell(layer: &Layer, descriptor: &Descriptor, prefix: &str, problem: &mut dyn FnMut(String)) {
-    let said = match descriptor.kind() {
-        MediaType::Layer(LayerMedia::Tar) => Some(Compression::None),
-        MediaType::Layer(LayerMedia::Gzip) => Some(Compression::Gzip),
-        MediaType::Layer(LayerMedia::Zstd) => Some(Compression::Zstd),
-        _ => None,
-    };
-    let is = layer.compression();
-    // Nothing at all is compressed in no way.
-    if said.is_some_and(|said| said != is) && layer.stream_len() > 0 {
-        problem(format!("{prefix}its media type is {}, its bytes are {is}", descriptor.media_type));
+    if let Some(line) = mistyped(descriptor, layer.compression(), layer.stream_len()) {
+        problem(format!("{prefix}{line}"));
     }
     layer.problems().iter().for_each(|line| problem(format!("{prefix}{line}")));
 }

@@ -45,7 +45,7 @@ fn align(rows: &[[String; 5]]) -> String {
 }
 
 /// A size for people: three digits and a unit of 1000 bytes, as skopeo and docker show it.
-fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "kB", "MB", "GB", "TB"] {
         if value < 1000.0 {

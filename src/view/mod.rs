@@ -14,6 +14,7 @@ mod history;
 mod ino;
 mod links;
 mod names;
+mod paths;
 mod ready;
 mod skeleton;
 mod stack;
@@ -32,7 +33,9 @@ use stats::add;
 
 pub use attr::{Attr, FileKind, Time};
 pub use error::Error;
+pub use history::size as human_size;
 pub use ino::Ino;
+pub use paths::Paths;
 pub use stats::ViewStats;
 
 /// How the view shows things.

@@ -1,18 +1,44 @@
-//! `ocifs inspect SOURCE`.
+//! `ocifs inspect SOURCE`: what is in there, from the documents alone.
+
+mod json;
+mod text;
 
 use std::process::ExitCode;
 
 use super::args::InspectArgs;
-use super::{FAILED, USAGE, fail, opening};
+use super::opening::{self, Log, Opened};
+use super::{FAILED, USAGE, fail, terminal};
+use crate::layer::LayerStore;
+use crate::survey::{Survey, Verdict};
 
 /// Runs the command.
 pub(super) fn command(args: InspectArgs) -> ExitCode {
+    let as_json = args.json;
     let options = match opening::Options::new(args.source) {
         Ok(options) => options,
         Err(e) => return fail(&e, USAGE),
     };
-    match options.open(None) {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(e) => fail(&e, FAILED),
-    }
+    let Opened { catalog, image, cache } = match options.open(Log::Errors) {
+        Ok(opened) => opened,
+        Err(e) => return fail(&e, FAILED),
+    };
+    let layers = LayerStore::new(catalog.store().clone(), cache);
+    let survey = Survey::new(&catalog, &layers, image, options.platform.as_ref());
+    let problems = catalog.problems().text();
+    let shown = match as_json {
+        true => json::render(&options.shown, &survey, &problems),
+        false => text::render(&survey, &problems),
+    };
+    terminal::print(&shown, if is_damaged(&survey) { FAILED } else { 0 })
+}
+
+/// Says whether a document that is there is not what it should be. One that is not there is no failure.
+fn is_damaged(survey: &Survey) -> bool {
+    let bad = |e: &crate::image::ImageError| Verdict::of_document(e) != Verdict::Absent;
+    survey.images.iter().any(|image| {
+        let platform_is_bad = |p: &crate::survey::PlatformReport| {
+            p.manifest.as_ref().err().is_some_and(bad) || p.config.as_ref().err().is_some_and(bad)
+        };
+        image.failure.as_ref().is_some_and(bad) || image.platforms.iter().any(platform_is_bad)
+    })
 }

@@ -1,0 +1,138 @@
+//! The shape for scripts. docs/inspect.md has it member by member; what stands there does not change.
+
+use serde_json::{Value, json};
+
+use crate::oci::{Descriptor, History};
+use crate::survey::{Artifact, Image, LayerReport, PlatformReport, Referrer, Survey};
+
+/// Changes when a member goes or means something else; new ones may come without.
+const VERSION: u32 = 1;
+
+/// Renders a survey.
+pub(super) fn render(source: &str, survey: &Survey, problems: &str) -> String {
+    let value = json!({
+        "version": VERSION,
+        "source": source,
+        "entries": survey.entries,
+        "images": survey.images.iter().map(image).collect::<Vec<_>>(),
+        "artifacts": survey.artifacts.iter().map(artifact).collect::<Vec<_>>(),
+        "problems": problems.lines().collect::<Vec<_>>(),
+    });
+    format!("{value:#}\n")
+}
+
+fn image(image: &Image) -> Value {
+    json!({
+        "names": image.names,
+        "path": image.path,
+        "kind": kind(image),
+        "digest": top(image).map(|d| d.digest.as_str()),
+        "size": top(image).map(|d| d.size),
+        "media_type": top(image).map(|d| d.media_type.as_str()),
+        "platforms": image.platforms.iter().map(platform).collect::<Vec<_>>(),
+        "distinct_image_ids": super::text::image_ids(image).len(),
+        "attestations": image.attestations.iter().map(artifact).collect::<Vec<_>>(),
+        "referrers": image.referrers.iter().map(referrer).collect::<Vec<_>>(),
+        "error": image.failure.as_ref().map(ToString::to_string),
+    })
+}
+
+/// Says what the top entry of an image is: one index, one manifest, or several entries side by side.
+pub(super) fn kind(image: &Image) -> &'static str {
+    match (&image.entries[..], &image.index, &image.failure) {
+        (_, Some(_), _) | ([_], _, Some(_)) => "index",
+        ([_], None, None) => "manifest",
+        _ => "entries",
+    }
+}
+
+/// Returns the entry of index.json that is the image, where it is one.
+pub(super) fn top(image: &Image) -> Option<&Descriptor> {
+    match &image.entries[..] {
+        [only] => Some(&only.descriptor),
+        _ => None,
+    }
+}
+
+fn platform(report: &PlatformReport) -> Value {
+    let p = &report.platform;
+    let d = &report.entry.descriptor;
+    let config = report.config.as_ref().ok();
+    let absent_is_null = |text: &str| if text.is_empty() { Value::Null } else { Value::from(text) };
+    let packed = report.layers.iter().filter_map(|l| Some(l.descriptor.as_ref().ok()?.size));
+    let error = report.manifest.as_ref().err().or(report.config.as_ref().err());
+    json!({
+        "path": report.path,
+        "platform": p.normalized().to_string(),
+        "os": absent_is_null(&p.os),
+        "architecture": absent_is_null(&p.architecture),
+        "variant": absent_is_null(&p.variant),
+        "os_version": absent_is_null(&p.os_version),
+        "digest": d.digest.as_str(),
+        "size": d.size,
+        "media_type": d.media_type,
+        "image_id": report.image_id().map(|d| d.as_str()),
+        "config_architecture": config.map(|c| absent_is_null(&c.platform.architecture)),
+        "created": config.map(|c| absent_is_null(&c.created)),
+        "layers": report.layers.iter().enumerate().map(layer).collect::<Vec<_>>(),
+        "layers_size": packed.fold(0_u64, u64::saturating_add),
+        "history": config.map(|c| history(&c.history, report.layers.len())),
+        "referrers": report.referrers.iter().map(referrer).collect::<Vec<_>>(),
+        "error": error.map(ToString::to_string),
+    })
+}
+
+fn layer((number, layer): (usize, &LayerReport)) -> Value {
+    let d = layer.descriptor.as_ref().ok();
+    json!({
+        "number": number,
+        "digest": d.map(|d| d.digest.as_str()),
+        "size": d.map(|d| d.size),
+        "media_type": d.map(|d| d.media_type.as_str()),
+        "diff_id": layer.diff_id.as_ref().map(|d| d.as_str()),
+        "unpacked_size": layer.unpacked,
+        "present": layer.held,
+        "error": layer.descriptor.as_ref().err().map(ToString::to_string),
+    })
+}
+
+fn history(entries: &[History], layers: usize) -> Vec<Value> {
+    let mut numbers = 0..layers;
+    let one = |entry: &History| {
+        let layer = if entry.empty_layer { None } else { numbers.next() };
+        json!({
+            "created": entry.created,
+            "created_by": entry.created_by,
+            "comment": entry.comment,
+            "empty_layer": entry.empty_layer,
+            "layer": layer,
+        })
+    };
+    entries.iter().map(one).collect()
+}
+
+fn referrer(referrer: &Referrer) -> Value {
+    json!({
+        "how": referrer.how.as_str(),
+        "kind": referrer.kind,
+        "digest": referrer.digest.as_str(),
+        "size": referrer.size,
+        "predicates": referrer.predicates,
+        "subject": referrer.subject.as_str(),
+    })
+}
+
+fn artifact(artifact: &Artifact) -> Value {
+    let d = &artifact.entry.descriptor;
+    let subject = artifact.manifest.as_ref().ok().and_then(|m| m.subject.as_ref());
+    json!({
+        "names": artifact.names,
+        "path": if artifact.path.is_empty() { Value::Null } else { artifact.path.clone().into() },
+        "kind": artifact.kind(),
+        "digest": d.digest.as_str(),
+        "size": d.size,
+        "media_type": d.media_type,
+        "subject": subject.map(|s| s.digest.as_str()),
+        "error": artifact.manifest.as_ref().err().map(ToString::to_string),
+    })
+}

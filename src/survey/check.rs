@@ -1,0 +1,247 @@
+//! Reading everything, on all processors, each blob once.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use super::progress::Watched;
+use super::{Hit, Plan, Progress, Role, Target, Verdict, hits, lint};
+use crate::blob::{BlobError, BlobStore};
+use crate::image::Catalog;
+use crate::layer::{LayerError, LayerIndex, LayerStore, mistyped};
+use crate::oci::{Algorithm, Descriptor, Hasher};
+use crate::read_at::ReadAt as _;
+use std::sync::Arc;
+
+/// Bytes hashed at once.
+const PIECE: usize = 1 << 20;
+
+/// What a check came to.
+#[derive(Debug)]
+pub struct Checked {
+    /// One for each target of the plan, in its order.
+    pub outcomes: Vec<Outcome>,
+    /// What is odd about trees that several layers make together: where, and what.
+    pub notes: Vec<(String, String)>,
+    /// Whether somebody ended it early.
+    pub stopped: bool,
+}
+
+/// What is known of one blob.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Whether it is what it should be.
+    pub verdict: Verdict,
+    /// An absence that is a failure: others of the same manifest are there, or somebody asked for it.
+    pub missing: bool,
+    /// What is odd about it and no failure.
+    pub notes: Vec<String>,
+    /// Bytes of a layer's contents.
+    pub unpacked: Option<u64>,
+    /// What its damage hit, where that can be told.
+    pub hit: Option<Hit>,
+    /// A layer's entries, while trees are made of them.
+    pub(super) index: Option<LayerIndex>,
+}
+
+impl Outcome {
+    fn new(verdict: Verdict) -> Self {
+        Self { verdict, missing: false, notes: Vec::new(), unpacked: None, hit: None, index: None }
+    }
+}
+
+/// Reads every blob of `plan` now, whatever was checked before; `deep` looks into layers as well.
+pub fn check(
+    catalog: &Catalog,
+    layers: &LayerStore,
+    plan: &Plan,
+    deep: bool,
+    progress: &Progress,
+) -> Checked {
+    progress.total.store(plan.bytes(), Relaxed);
+    // The largest first, so that no thread is left alone with one at the end.
+    let mut order: Vec<usize> = (0..plan.targets.len()).collect();
+    order.sort_by_key(|n| std::cmp::Reverse(plan.targets[*n].descriptor.size));
+    let outcomes: Vec<Mutex<Option<Outcome>>> = order.iter().map(|_| Mutex::new(None)).collect();
+    let next = AtomicUsize::new(0);
+    let checker = Checker { store: catalog.store(), layers, deep, progress };
+    let work = || {
+        while let Some(&n) = order.get(next.fetch_add(1, Relaxed)) {
+            *outcomes[n].lock() = Some(checker.one(&plan.targets[n]));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(order.len());
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let unknown = || Outcome::new(Verdict::Unknown("not looked at".to_owned()));
+    let mut outcomes: Vec<Outcome> =
+        outcomes.into_iter().map(|o| o.into_inner().unwrap_or_else(unknown)).collect();
+    mark_missing(plan, &mut outcomes);
+    hits::in_rootfs(layers, plan, &mut outcomes);
+    let notes = if deep { lint::trees(plan, &outcomes) } else { Vec::new() };
+    for outcome in &mut outcomes {
+        outcome.index = None;
+    }
+    Checked { outcomes, notes, stopped: progress.is_stopped() }
+}
+
+struct Checker<'a> {
+    store: &'a Arc<BlobStore>,
+    layers: &'a LayerStore,
+    deep: bool,
+    progress: &'a Progress,
+}
+
+impl Checker<'_> {
+    fn one(&self, target: &Target) -> Outcome {
+        let stopped = || Outcome::new(Verdict::Unknown("not checked: stopped before its end".to_owned()));
+        if self.progress.is_stopped() {
+            return stopped();
+        }
+        let before = self.progress.bytes.load(Relaxed);
+        let mut outcome = match target.role {
+            Role::Layer if self.deep => self.layer(target),
+            _ => match self.hash(&target.descriptor) {
+                Ok(()) => Outcome::new(Verdict::Good),
+                Err(e) => Outcome::new(Verdict::of_blob(&e)),
+            },
+        };
+        if self.progress.is_stopped() && outcome.verdict != Verdict::Good {
+            return stopped();
+        }
+        if before == self.progress.bytes.load(Relaxed) && outcome.verdict != Verdict::Good {
+            // What is not there will not be read.
+            self.progress.total.fetch_sub(target.descriptor.size, Relaxed);
+        }
+        // A layer that was gone over to its end has the right bytes, whatever else is wrong.
+        let wrong_bytes = matches!(outcome.verdict, Verdict::Damaged(_)) && outcome.index.is_none();
+        if target.role == Role::Layer && wrong_bytes {
+            outcome.hit = hits::find(self.store, self.layers, &target.descriptor);
+        }
+        outcome
+    }
+
+    fn open(&self, descriptor: &Descriptor) -> Result<Watched<'_>, BlobError> {
+        Ok(Watched { inner: self.store.claimed(descriptor)?, progress: self.progress })
+    }
+
+    fn hash(&self, descriptor: &Descriptor) -> Result<(), BlobError> {
+        let digest = &descriptor.digest;
+        let unverifiable = || BlobError::Unverifiable { digest: digest.clone() };
+        let mut hasher = Hasher::new(digest.algorithm()).ok_or_else(unverifiable)?;
+        let raw = self.open(descriptor)?;
+        let mut buffer = vec![0; usize::try_from(descriptor.size).unwrap_or(PIECE).min(PIECE)];
+        let mut at = 0;
+        while at < descriptor.size {
+            let want = usize::try_from(descriptor.size - at).unwrap_or(PIECE).min(PIECE);
+            let got = raw
+                .read_at(at, &mut buffer[..want])
+                .map_err(|cause| BlobError::Read { digest: digest.clone(), cause: Arc::new(cause) })?;
+            hasher.update(&buffer[..got]);
+            at += got as u64;
+            if got < want {
+                let (digest, expected) = (digest.clone(), descriptor.size);
+                return Err(BlobError::Size { digest, expected, found: at });
+            }
+        }
+        let found = hasher.finish();
+        if found != *digest {
+            self.store.distrust(digest);
+            return Err(BlobError::Mismatch { expected: digest.clone(), found });
+        }
+        Ok(())
+    }
+
+    fn layer(&self, target: &Target) -> Outcome {
+        let descriptor = &target.descriptor;
+        let mut algorithms = vec![Algorithm::Sha256];
+        for diff_id in &target.diff_ids {
+            if !algorithms.contains(&diff_id.algorithm()) && diff_id.algorithm() != Algorithm::Unknown {
+                algorithms.push(diff_id.algorithm());
+            }
+        }
+        let examined = self
+            .open(descriptor)
+            .map_err(LayerError::from)
+            .and_then(|raw| self.layers.examine(&raw, descriptor, &algorithms));
+        let mut index = match examined {
+            Ok(index) => index,
+            Err(e) => return Outcome::new(Verdict::of_layer(&e)),
+        };
+        let mut outcome = Outcome::new(diff_ids(target, &index));
+        let stream_len = index.stream.stream_len;
+        outcome.unpacked = Some(stream_len);
+        outcome.notes.extend(mistyped(descriptor, index.stream.compression, stream_len));
+        outcome.notes.append(&mut index.problems);
+        // What is needed later are the entries alone.
+        index.stream.chunks = Vec::new();
+        index.stream.checkpoints = Vec::new();
+        outcome.index = Some(index);
+        outcome
+    }
+}
+
+/// Holds a layer's contents against everything that configurations say of them.
+fn diff_ids(target: &Target, index: &LayerIndex) -> Verdict {
+    let mut verdict = Verdict::Good;
+    for expected in &target.diff_ids {
+        match index.diff_id(expected.algorithm()) {
+            None => {
+                let error = LayerError::Unverifiable(expected.clone());
+                if verdict == Verdict::Good {
+                    verdict = Verdict::Unknown(error.to_string());
+                }
+            }
+            Some(found) if found != expected => {
+                let (digest, expected) = (target.descriptor.digest.clone(), expected.clone());
+                let error = LayerError::DiffId { digest, expected, found: found.clone() };
+                return Verdict::Damaged(error.to_string());
+            }
+            Some(_) => {}
+        }
+    }
+    verdict
+}
+
+/// Tells absences apart: a platform that is not there at all was left out on purpose, part of one was lost.
+fn mark_missing(plan: &Plan, outcomes: &mut [Outcome]) {
+    let absent: Vec<bool> = outcomes.iter().map(|o| o.verdict == Verdict::Absent).collect();
+    let mut in_whole = vec![false; absent.len()];
+    let mut in_unit = vec![false; absent.len()];
+    let mut has_manifest = std::collections::HashSet::new();
+    let parts = |unit: &super::plan::Unit| -> Vec<usize> {
+        unit.config.into_iter().chain(unit.layers.iter().filter(|l| !l.1).map(|l| l.0)).collect()
+    };
+    for unit in &plan.units {
+        let parts = parts(unit);
+        if !absent[unit.manifest] {
+            has_manifest.extend(unit.image);
+        }
+        let whole = !absent[unit.manifest] && parts.iter().all(|n| !absent[*n]);
+        for n in parts.iter().copied().chain([unit.manifest]).chain(unit.layers.iter().map(|l| l.0)) {
+            in_unit[n] = true;
+            in_whole[n] |= whole;
+        }
+    }
+    for unit in &plan.units {
+        let parts = parts(unit);
+        if absent[unit.manifest] {
+            let nothing = unit.image.is_some_and(|image| !has_manifest.contains(&image));
+            outcomes[unit.manifest].missing |= nothing || (plan.asked && unit.image.is_some());
+            continue;
+        }
+        // What a whole platform has as well says nothing about this one.
+        let layers = || unit.layers.iter().filter(|l| !l.1).map(|l| l.0);
+        let some = layers().any(|n| !absent[n] && !in_whole[n]);
+        for n in parts.into_iter().filter(|n| absent[*n]) {
+            outcomes[n].missing |= some || (plan.asked && unit.image.is_some());
+        }
+    }
+    for (n, outcome) in outcomes.iter_mut().enumerate() {
+        outcome.missing |= absent[n] && !in_unit[n];
+    }
+}

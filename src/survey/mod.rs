@@ -1,0 +1,381 @@
+//! What a source holds as a whole, and whether it is right: for those who ask without mounting.
+//!
+//! A [`Survey`] reads documents only. A [`Plan`] is made of one: every blob that can be reached, each once, and where in
+//! the mount it stands. [`check`] reads all of them.
+
+mod check;
+mod hits;
+mod lint;
+mod plan;
+mod progress;
+mod referrers;
+mod verdict;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use crate::image::{Catalog, Class, Entry, ImageError, PlatformImage};
+use crate::layer::LayerStore;
+use crate::oci::{Descriptor, DescriptorError, Digest, ImageConfig, Manifest, MediaType, Platform};
+use crate::problems::Problem;
+use crate::view::Paths;
+
+pub use check::{Checked, Outcome, check};
+pub use hits::{Files, Hit};
+pub use plan::{Fault, Plan, Role, Target};
+pub use progress::Progress;
+pub use referrers::{How, Referrer};
+pub use verdict::Verdict;
+
+/// Documents asked for at once of a source that is far away.
+const AT_ONCE: usize = 8;
+
+/// What a source holds.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// How many entries index.json has.
+    pub entries: usize,
+    /// The images, in the order of index.json.
+    pub images: Vec<Image>,
+    /// Manifests that are no images, whatever lists them.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// One image, under all its names.
+#[derive(Debug)]
+pub struct Image {
+    /// Its number among the catalog's groups.
+    pub(crate) group: usize,
+    /// Its names; none where it has none.
+    pub names: Vec<String>,
+    /// Its directory in the mount: empty, or ending in a slash.
+    pub path: String,
+    /// The entries of index.json that it is.
+    pub entries: Vec<Arc<Entry>>,
+    /// The index it is, where it is one.
+    pub index: Option<Arc<Entry>>,
+    /// Every index below it, that one included.
+    pub indexes: Vec<Arc<Entry>>,
+    /// Why its platforms are not known.
+    pub failure: Option<ImageError>,
+    /// Its platforms; those asked for.
+    pub platforms: Vec<PlatformReport>,
+    /// What speaks of the image as a whole.
+    pub referrers: Vec<Referrer>,
+    /// The manifests of its attestations.
+    pub attestations: Vec<Artifact>,
+}
+
+/// One platform of an image.
+#[derive(Debug)]
+pub struct PlatformReport {
+    /// Its directory in the mount, ending in a slash.
+    pub path: String,
+    /// What the entry says, or else the configuration.
+    pub platform: Platform,
+    /// What led here.
+    pub entry: Arc<Entry>,
+    /// Its manifest.
+    pub manifest: Result<Manifest, ImageError>,
+    /// Its configuration.
+    pub config: Result<ImageConfig, ImageError>,
+    /// Its layers, base first.
+    pub layers: Vec<LayerReport>,
+    /// What speaks of it.
+    pub referrers: Vec<Referrer>,
+}
+
+/// One layer.
+#[derive(Debug)]
+pub struct LayerReport {
+    /// What the manifest says.
+    pub descriptor: Result<Descriptor, DescriptorError>,
+    /// What the configuration says its contents hash to.
+    pub diff_id: Option<Digest>,
+    /// Bytes of its contents, where the cache knows.
+    pub unpacked: Option<u64>,
+    /// Whether the source holds it, where that is known without asking a network.
+    pub held: Option<bool>,
+}
+
+/// A manifest that is no image.
+#[derive(Debug)]
+pub struct Artifact {
+    /// Its names.
+    pub names: Vec<String>,
+    /// Its directory in the mount, ending in a slash; empty for what has none.
+    pub path: String,
+    /// What led here.
+    pub entry: Arc<Entry>,
+    /// Its manifest; an error where it is none, or cannot be had.
+    pub manifest: Result<Manifest, ImageError>,
+}
+
+impl PlatformReport {
+    /// Returns the digest of the configuration: the ImageID.
+    pub fn image_id(&self) -> Option<&Digest> {
+        match &self.manifest.as_ref().ok()?.config {
+            Some(Ok(config)) => Some(&config.digest),
+            _ => None,
+        }
+    }
+}
+
+impl Artifact {
+    /// Returns what kind of thing it is: its artifact type, or that of its configuration.
+    pub fn kind(&self) -> &str {
+        let own = &self.entry.descriptor;
+        if !own.artifact_type.is_empty() {
+            return &own.artifact_type;
+        }
+        let Ok(manifest) = &self.manifest else { return &own.media_type };
+        match &manifest.config {
+            _ if !manifest.artifact_type.is_empty() => &manifest.artifact_type,
+            Some(Ok(config)) => &config.media_type,
+            _ => &own.media_type,
+        }
+    }
+}
+
+impl Survey {
+    /// Reads the documents of everything in `catalog`, or of one group of it, or of one platform. What is wrong goes to
+    /// the catalog's problems; no layer is read.
+    pub fn new(
+        catalog: &Catalog,
+        layers: &LayerStore,
+        image: Option<usize>,
+        only: Option<&Platform>,
+    ) -> Self {
+        let root = image.or_else(|| catalog.sole_image()).map(|n| catalog.groups()[n].same_as.unwrap_or(n));
+        let mut names: HashMap<usize, Vec<String>> = HashMap::new();
+        for (n, group) in catalog.groups().iter().enumerate() {
+            names.entry(group.same_as.unwrap_or(n)).or_default().extend(group.name.clone());
+        }
+        let surveyor = Surveyor { catalog, layers, only, names, paths: Paths::new(catalog, root) };
+        let mut survey = Self::default();
+        for n in 0..catalog.groups().len() {
+            let group = &catalog.groups()[n];
+            survey.entries += if group.same_as.is_none() { group.entries.len() } else { 0 };
+            let wanted = image.is_none_or(|_| root == Some(n));
+            if group.same_as.is_some() || !wanted {
+                continue;
+            }
+            match catalog.class(n) {
+                Class::Image => survey.images.push(surveyor.image(n)),
+                // Chosen by its name, an attestation is what it is as well.
+                Class::Artifact | Class::Attestation => survey.artifacts.extend(surveyor.artifacts(n)),
+            }
+        }
+        let mut shown: HashSet<Digest> =
+            survey.artifacts.iter().map(|a| a.entry.descriptor.digest.clone()).collect();
+        for image in &survey.images {
+            // What an image's own indexes list beside its platforms.
+            for entry in catalog.image(image.group).iter().flat_map(|image| &image.artifacts) {
+                let digest = &entry.descriptor.digest;
+                if shown.insert(digest.clone()) {
+                    let path = surveyor.paths.artifact(None, digest);
+                    survey.artifacts.push(surveyor.artifact(Vec::new(), path, entry));
+                }
+            }
+        }
+        referrers::attach(&mut survey);
+        survey
+    }
+}
+
+struct Surveyor<'a> {
+    catalog: &'a Catalog,
+    layers: &'a LayerStore,
+    only: Option<&'a Platform>,
+    /// The names of each group that is not a further name of another.
+    names: HashMap<usize, Vec<String>>,
+    paths: Paths<'a>,
+}
+
+impl Surveyor<'_> {
+    fn names(&self, n: usize) -> Vec<String> {
+        self.names.get(&n).cloned().unwrap_or_default()
+    }
+
+    fn image(&self, n: usize) -> Image {
+        let group = &self.catalog.groups()[n];
+        let mut image = Image {
+            group: n,
+            names: self.names(n),
+            path: self.paths.image(n),
+            entries: group.entries.clone(),
+            index: None,
+            indexes: Vec::new(),
+            failure: None,
+            platforms: Vec::new(),
+            referrers: Vec::new(),
+            attestations: Vec::new(),
+        };
+        let found = match self.catalog.image(n) {
+            Ok(found) => found,
+            Err(e) => {
+                self.problem(format!("{}image-index.json", image.path), &e);
+                image.failure = Some(e);
+                return image;
+            }
+        };
+        image.index = found.index.clone();
+        image.indexes = found.indexes.clone();
+        let named = Paths::platforms(&found, self.only);
+        if self.catalog.store().is_remote() {
+            self.fetch(named.iter().map(|(_, p)| &p.entry).chain(&found.attestations).collect());
+        }
+        image.platforms =
+            named.into_iter().map(|(path, p)| self.platform(format!("{}{path}", image.path), &p)).collect();
+        image.attestations =
+            found.attestations.iter().map(|entry| self.artifact(Vec::new(), String::new(), entry)).collect();
+        image
+    }
+
+    /// Asks for several documents at once: each answer takes a while, and then they are here.
+    fn fetch(&self, entries: Vec<&Arc<Entry>>) {
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE.min(entries.len()) {
+                scope.spawn(|| {
+                    while let Some(entry) = entries.get(next.fetch_add(1, Relaxed)) {
+                        // What fails here fails again where it is asked for, and is told there.
+                        if let Ok(manifest) = self.catalog.manifest(&entry.descriptor)
+                            && is_image_config(&manifest)
+                        {
+                            let _ = self.catalog.config(&entry.descriptor, &manifest);
+                        }
+                    }
+                });
+            }
+        });
+    }
+
+    fn platform(&self, path: String, image: &PlatformImage) -> PlatformReport {
+        let entry = image.entry.clone();
+        let manifest = self.catalog.manifest(&entry.descriptor);
+        let config = match &manifest {
+            Ok(manifest) => self.catalog.config(&entry.descriptor, manifest),
+            Err(e) => Err(e.clone()),
+        };
+        match (&manifest, &config) {
+            (Err(e), _) => self.problem(format!("{path}manifest.json"), e),
+            (Ok(_), Err(e)) => self.problem(format!("{path}config.json"), e),
+            _ => {}
+        }
+        let mut layers = Vec::new();
+        for (n, descriptor) in manifest.iter().flat_map(|m| &m.layers).enumerate() {
+            if let Err(e) = descriptor {
+                self.problem(format!("{path}layers/{n}"), e);
+            }
+            let diff_id = config.as_ref().ok().and_then(|c| c.diff_ids.get(n)?.clone().ok());
+            layers.push(self.layer(descriptor, diff_id));
+        }
+        let report = PlatformReport {
+            path,
+            platform: image.platform.clone(),
+            entry,
+            manifest,
+            config,
+            layers,
+            referrers: Vec::new(),
+        };
+        for (name, what) in contradictions(&report) {
+            self.problem(format!("{}{name}", report.path), &what);
+        }
+        report
+    }
+
+    fn layer(
+        &self,
+        descriptor: &Result<Descriptor, DescriptorError>,
+        diff_id: Option<Digest>,
+    ) -> LayerReport {
+        let store = self.catalog.store();
+        let known = |d: &Descriptor| match d.kind() {
+            MediaType::Layer(_) => self.layers.known(d).map(|index| index.stream.stream_len),
+            _ => None,
+        };
+        let held = |d: &Descriptor| match store.is_remote() {
+            true => None,
+            false => Some(store.held_at_once().contains_key(&d.digest)),
+        };
+        LayerReport {
+            unpacked: descriptor.as_ref().ok().and_then(known),
+            held: descriptor.as_ref().ok().and_then(held),
+            descriptor: descriptor.clone(),
+            diff_id,
+        }
+    }
+
+    /// Returns the artifacts that a group is.
+    fn artifacts(&self, n: usize) -> Vec<Artifact> {
+        let group = &self.catalog.groups()[n];
+        let one = |entry: &Arc<Entry>| {
+            let mut path = self.paths.artifact(group.name.as_deref(), &entry.descriptor.digest);
+            if group.entries.len() > 1 {
+                path = format!("{path}{}/", entry.descriptor.digest.as_str().replacen(':', "-", 1));
+            }
+            self.artifact(self.names(n), path, entry)
+        };
+        group.entries.iter().map(one).collect()
+    }
+
+    fn artifact(&self, names: Vec<String>, path: String, entry: &Arc<Entry>) -> Artifact {
+        let manifest = self.catalog.manifest(&entry.descriptor);
+        let is_manifest = entry.descriptor.kind() == MediaType::Manifest;
+        if let (Err(e), true) = (&manifest, is_manifest) {
+            let shown = match path.is_empty() {
+                true => blob_path(&entry.descriptor.digest),
+                false => format!("{path}manifest.json"),
+            };
+            self.problem(shown, e);
+        }
+        Artifact { names, path, entry: entry.clone(), manifest }
+    }
+
+    fn problem(&self, path: String, what: &dyn std::fmt::Display) {
+        self.catalog.problems().add(&Problem::new(path, what));
+    }
+}
+
+fn is_image_config(manifest: &Manifest) -> bool {
+    matches!(&manifest.config, Some(Ok(config)) if config.kind() == MediaType::Config)
+}
+
+/// Returns where a blob stands that no directory of an image shows.
+fn blob_path(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm_name(), digest.encoded())
+}
+
+/// Returns what entry, manifest and configuration of a platform say differently, and at which file.
+fn contradictions(report: &PlatformReport) -> Vec<(&'static str, String)> {
+    let (Ok(manifest), Ok(config)) = (&report.manifest, &report.config) else { return Vec::new() };
+    let mut found = Vec::new();
+    let stated = report.entry.descriptor.platform.as_ref().filter(|p| p.is_stated());
+    if let Some(stated) = stated.filter(|_| config.platform.is_stated()) {
+        let (a, b) = (stated.normalized(), config.platform.normalized());
+        if (a.os, a.architecture) != (b.os, b.architecture) {
+            let own = &config.platform;
+            found.push(("descriptor.json", format!("says {stated}, the configuration says {own}")));
+        }
+    }
+    found.extend(refusals(manifest, config).into_iter().map(|what| ("rootfs", what)));
+    found
+}
+
+/// Returns why the configuration does not vouch for the layers (config.md, "rootfs").
+fn refusals(manifest: &Manifest, config: &ImageConfig) -> Vec<String> {
+    let mut found = Vec::new();
+    if config.rootfs_type != "layers" {
+        found.push(format!("rootfs.type is {:?}, want \"layers\"", config.rootfs_type));
+    }
+    let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids.len());
+    if layers != diff_ids {
+        found.push(format!("the configuration has {diff_ids} diff_ids for {layers} layers"));
+    }
+    let bad = config.diff_ids.iter().enumerate().filter_map(|(n, d)| Some((n, d.as_ref().err()?)));
+    found.extend(bad.map(|(n, what)| format!("diff_id {n}: {what}")));
+    found
+}

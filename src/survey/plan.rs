@@ -1,0 +1,292 @@
+//! Every blob that can be reached, each once, and what each platform needs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Artifact, Image, PlatformReport, Survey, Verdict, blob_path, refusals};
+use crate::image::{Catalog, Entry, ImageError};
+use crate::oci::{Descriptor, DescriptorError, Digest, MediaType};
+
+/// Deepest nesting of indexes followed in what is no image.
+const MAX_DEPTH: usize = 8;
+
+/// Most places told of one blob. The empty layer may be in every image of a large layout.
+pub(super) const MAX_PLACES: usize = 1_000;
+
+/// What a blob is to the images that have it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// An index, a manifest, a configuration.
+    Document,
+    /// A file tree.
+    Layer,
+    /// Anything else.
+    Other,
+}
+
+/// One blob to check.
+#[derive(Debug)]
+pub struct Target {
+    /// Which bytes are meant.
+    pub descriptor: Descriptor,
+    /// What it is.
+    pub role: Role,
+    /// Where it stands in the mount, [`MAX_PLACES`] at most.
+    pub places: Vec<String>,
+    /// What its contents must hash to, by every configuration that says so; for layers.
+    pub diff_ids: Vec<Digest>,
+}
+
+/// Something wrong that is no blob of its own.
+#[derive(Debug)]
+pub struct Fault {
+    /// Where it shows in the mount.
+    pub path: String,
+    /// What is wrong.
+    pub verdict: Verdict,
+}
+
+/// The blobs that belong together: those of one manifest.
+#[derive(Debug)]
+pub(super) struct Unit {
+    /// Where it stands, ending in a slash.
+    pub(super) path: String,
+    /// The image it is a platform of, by number; none for artifacts.
+    pub(super) image: Option<usize>,
+    pub(super) manifest: usize,
+    pub(super) config: Option<usize>,
+    /// The layers' targets, and whether each may lie elsewhere (`urls`, nondistributable).
+    pub(super) layers: Vec<(usize, bool)>,
+}
+
+/// What is to be checked.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// The blobs.
+    pub targets: Vec<Target>,
+    /// What is wrong already, from the documents alone.
+    pub faults: Vec<Fault>,
+    /// Whether somebody asked for a platform, so that its absence is a failure.
+    pub asked: bool,
+    pub(super) units: Vec<Unit>,
+    known: HashMap<(Digest, u64), usize>,
+}
+
+impl Plan {
+    /// Collects everything a survey found.
+    pub fn new(catalog: &Catalog, survey: &Survey, asked: bool) -> Self {
+        let mut plan = Self { asked, ..Self::default() };
+        for (n, image) in survey.images.iter().enumerate() {
+            plan.image(n, image);
+        }
+        for artifact in &survey.artifacts {
+            plan.artifact(catalog, artifact);
+        }
+        plan
+    }
+
+    /// Returns how many bytes there are to read.
+    pub fn bytes(&self) -> u64 {
+        self.targets.iter().fold(0, |sum, t| sum.saturating_add(t.descriptor.size))
+    }
+
+    fn image(&mut self, n: usize, image: &Image) {
+        for entry in &image.indexes {
+            let own = image.index.as_ref().is_some_and(|i| i.descriptor.digest == entry.descriptor.digest);
+            let path = match own {
+                true => format!("{}image-index.json", image.path),
+                false => blob_path(&entry.descriptor.digest),
+            };
+            self.target(&entry.descriptor, Role::Document, path);
+        }
+        if let Some(e) = &image.failure {
+            let path = format!("{}image-index.json", image.path);
+            if let Some(entry) = image.entries.first() {
+                self.target(&entry.descriptor, Role::Document, path.clone());
+            }
+            self.document(path, e);
+        }
+        for platform in &image.platforms {
+            self.platform(n, platform);
+        }
+        for attestation in &image.attestations {
+            self.manifest(None, attestation);
+        }
+    }
+
+    fn platform(&mut self, image: usize, report: &PlatformReport) {
+        let path = &report.path;
+        let manifest = self.target(&report.entry.descriptor, Role::Document, format!("{path}manifest.json"));
+        let mut unit =
+            Unit { path: path.clone(), image: Some(image), manifest, config: None, layers: Vec::new() };
+        match &report.manifest {
+            Err(e) => self.document(format!("{path}manifest.json"), e),
+            Ok(manifest) => {
+                match &manifest.config {
+                    Some(Ok(config)) => {
+                        unit.config = Some(self.target(config, Role::Document, format!("{path}config.json")));
+                    }
+                    Some(Err(e)) => self.bad(format!("{path}config.json"), e),
+                    None => {}
+                }
+                match &report.config {
+                    Err(e) => self.document(format!("{path}config.json"), e),
+                    Ok(config) => {
+                        for what in refusals(manifest, config) {
+                            let verdict = Verdict::Damaged(what);
+                            self.faults.push(Fault { path: format!("{path}rootfs"), verdict });
+                        }
+                    }
+                }
+                self.layers(&mut unit, report);
+            }
+        }
+        self.units.push(unit);
+    }
+
+    fn layers(&mut self, unit: &mut Unit, report: &PlatformReport) {
+        for (n, layer) in report.layers.iter().enumerate() {
+            let place = format!("{}layers/{n}", report.path);
+            match &layer.descriptor {
+                Err(e) => self.bad(place, e),
+                Ok(descriptor) => {
+                    let role = match descriptor.kind() {
+                        MediaType::Layer(_) => Role::Layer,
+                        _ => Role::Other,
+                    };
+                    let target = self.target(descriptor, role, place);
+                    if let Some(diff_id) = layer.diff_id.clone().filter(|_| role == Role::Layer) {
+                        let claims = &mut self.targets[target].diff_ids;
+                        if !claims.contains(&diff_id) {
+                            claims.push(diff_id);
+                        }
+                    }
+                    unit.layers.push((target, may_be_elsewhere(descriptor)));
+                }
+            }
+        }
+    }
+
+    fn artifact(&mut self, catalog: &Catalog, artifact: &Artifact) {
+        if artifact.entry.descriptor.kind() != MediaType::Index {
+            return self.manifest(Some(&artifact.path), artifact);
+        }
+        // A list of artifacts: what it names is reachable too.
+        let mut todo = vec![(artifact.entry.clone(), 0)];
+        while let Some((entry, depth)) = todo.pop() {
+            let d = &entry.descriptor;
+            let before = self.targets.len();
+            let path = match depth {
+                0 => format!("{}manifest.json", artifact.path),
+                _ => blob_path(&d.digest),
+            };
+            self.target(d, Role::Document, path.clone());
+            let is_new = self.targets.len() > before;
+            match d.kind() {
+                MediaType::Index if is_new && depth < MAX_DEPTH => match catalog.index(d) {
+                    Err(e) => self.document(path, &e),
+                    Ok(index) => todo.extend(index.entries.into_iter().filter_map(|e| {
+                        let entry = Entry { raw: e.raw, descriptor: e.descriptor.ok()? };
+                        Some((Arc::new(entry), depth + 1))
+                    })),
+                },
+                MediaType::Manifest if is_new => {
+                    let manifest = catalog.manifest(d);
+                    let nested =
+                        Artifact { names: Vec::new(), path: String::new(), entry: entry.clone(), manifest };
+                    self.manifest(None, &nested);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Adds a manifest that is no image, with what it names. Without a directory of its own it stands in `blobs/`.
+    fn manifest(&mut self, directory: Option<&str>, artifact: &Artifact) {
+        let place = |name: &str, digest: &Digest| match directory.filter(|d| !d.is_empty()) {
+            Some(directory) => format!("{directory}{name}"),
+            None => blob_path(digest),
+        };
+        let d = &artifact.entry.descriptor;
+        let is_manifest = d.kind() == MediaType::Manifest || d.media_type.is_empty();
+        if !is_manifest {
+            self.target(d, Role::Other, place("blob", &d.digest));
+            return;
+        }
+        let path = place("manifest.json", &d.digest);
+        let manifest = self.target(d, Role::Document, path.clone());
+        let mut unit = Unit {
+            path: directory.filter(|d| !d.is_empty()).map_or_else(|| format!("{path}: "), str::to_owned),
+            image: None,
+            manifest,
+            config: None,
+            layers: Vec::new(),
+        };
+        match &artifact.manifest {
+            Err(e) => self.document(path, e),
+            Ok(manifest) => {
+                match &manifest.config {
+                    Some(Ok(config)) => {
+                        let place = place("config.json", &config.digest);
+                        unit.config = Some(self.target(config, Role::Document, place));
+                    }
+                    Some(Err(e)) => self.bad(path.clone(), e),
+                    None => {}
+                }
+                for (n, layer) in manifest.layers.iter().enumerate() {
+                    match layer {
+                        Err(e) => self.bad(path.clone(), e),
+                        Ok(layer) => {
+                            let place = place(&format!("layers/{n}"), &layer.digest);
+                            let target = self.target(layer, Role::Other, place);
+                            unit.layers.push((target, may_be_elsewhere(layer)));
+                        }
+                    }
+                }
+            }
+        }
+        self.units.push(unit);
+    }
+
+    /// Adds a blob, or a further place of one.
+    fn target(&mut self, descriptor: &Descriptor, role: Role, place: String) -> usize {
+        let key = (descriptor.digest.clone(), descriptor.size);
+        let targets = &mut self.targets;
+        let n = *self.known.entry(key).or_insert_with(|| {
+            let (places, diff_ids) = (Vec::new(), Vec::new());
+            targets.push(Target { descriptor: descriptor.clone(), role, places, diff_ids });
+            targets.len() - 1
+        });
+        let target = &mut self.targets[n];
+        if role == Role::Layer {
+            target.role = role;
+        }
+        // One of two descriptors may contradict itself, and then that is what is to be told.
+        if let crate::oci::Data::Wrong(_) = descriptor.data {
+            target.descriptor.data = descriptor.data.clone();
+        }
+        if target.places.len() < MAX_PLACES && !target.places.contains(&place) {
+            target.places.push(place);
+        }
+        n
+    }
+
+    fn bad(&mut self, path: String, error: &DescriptorError) {
+        self.faults.push(Fault { path, verdict: Verdict::Damaged(error.to_string()) });
+    }
+
+    /// Takes what is wrong with a document. Where it is a blob's bytes, checking the blob tells.
+    fn document(&mut self, path: String, error: &ImageError) {
+        match error {
+            ImageError::Blob(_) | ImageError::Descriptor(_) => {}
+            ImageError::Document { .. } | ImageError::NoConfig(_) => {
+                self.faults.push(Fault { path, verdict: Verdict::of_document(error) });
+            }
+        }
+    }
+}
+
+/// Layers that may not be handed on lie at a URL of their own, and are left out on purpose (layer.md).
+fn may_be_elsewhere(descriptor: &Descriptor) -> bool {
+    descriptor.media_type.contains(".nondistributable.") || descriptor.media_type.contains(".foreign.")
+}
