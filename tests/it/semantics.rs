@@ -1,7 +1,8 @@
 //! docs/semantics.md, paragraph by paragraph: what the mount promises, as a program sees it.
 
 use crate::kit::{
-    Blob, Layout, Mount, Platform, bytes, errno, ls, media, named, read_errno, repository, run, text,
+    Act, Blob, Layout, Mount, Platform, Proxy, Registry, bytes, errno, ls, media, named, read_errno,
+    repository, run, text,
 };
 use serde_json::json;
 use std::ffi::CString;
@@ -47,6 +48,18 @@ fn getxattr(path: &Path, name: &str, length: usize) -> std::io::Result<usize> {
     usize::try_from(result).map_err(|_| std::io::Error::last_os_error())
 }
 
+/// The errno of reading a layer of a registry that does something else than to send it.
+fn of_registry(act: Act) -> i32 {
+    let registry = Registry::start();
+    let (layout, sample) = Layout::sample();
+    registry.push(&layout, "v1", "app:v1", &[]);
+    let proxy = Proxy::before(&registry);
+    let mount = Mount::with(proxy.image("app:v1"), &["--timeout", "2"]);
+    let layer = sample.layers[0].digest.clone();
+    proxy.rule(move |asked| if asked.target.contains(&layer) { act.clone() } else { Act::Pass });
+    read_errno(mount.join(PLATFORM).join("layers/0"))
+}
+
 /// Every row of the table in docs/semantics.md has a function here that brings it about; a row without one fails.
 #[test]
 fn the_errno_table() {
@@ -72,6 +85,14 @@ fn the_errno_table() {
                 vec![read_errno(mount.join(PLATFORM).join("pretty/config.json"))]
             }
             "the blob is not in this layout" => vec![read_errno(layer(1))],
+            "the registry refuses, or wants a login" => {
+                vec![of_registry(Act::Answer("403 Forbidden".to_owned(), String::new()))]
+            }
+            "the registry does not answer in time" => vec![of_registry(Act::Hang)],
+            "the registry cannot be reached, or fails" => vec![
+                of_registry(Act::Cut(0)),
+                of_registry(Act::Answer("500 Internal Server Error".to_owned(), String::new())),
+            ],
             "a digest of an algorithm we cannot compute" => vec![read_errno(layer(2))],
             "a limit of ours" => vec![read_errno(platform.join("pretty/config.json"))],
             "no such extended attribute" => vec![errno(getxattr(&layer(3), "user.oci.nothing", 100))],
@@ -110,11 +131,13 @@ fn the_errno_table() {
             "ENOENT" => libc::ENOENT,
             "ENOTDIR" => libc::ENOTDIR,
             "EISDIR" => libc::EISDIR,
+            "EACCES" => libc::EACCES,
             "EIO" => libc::EIO,
             "ENODATA" => libc::ENODATA,
             "EOPNOTSUPP" => libc::EOPNOTSUPP,
             "EFBIG" => libc::EFBIG,
             "ERANGE" => libc::ERANGE,
+            "ETIMEDOUT" => libc::ETIMEDOUT,
             "EROFS" => libc::EROFS,
             other => panic!("the table names {other}, and this test does not know it"),
         };
@@ -122,7 +145,7 @@ fn the_errno_table() {
         assert_eq!(seen, vec![expected; seen.len()], "{what}");
         executed += 1;
     }
-    assert_eq!(executed, 11, "rows of the table that were executed");
+    assert_eq!(executed, 14, "rows of the table that were executed");
     // The raw bytes of what is too long to parse are there all the same.
     assert!(bytes(platform.join("config.json")).len() > 5 << 20);
 }
