@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::dir::Dir;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 
 use super::{MAX_INDEX, MAX_OCI_LAYOUT, Source, SourceError};
@@ -30,7 +30,7 @@ impl LayoutDir {
         let dir = nix::fcntl::open(path, flags, Mode::empty()).map_err(io::Error::from)?;
         let not_a_layout =
             |what: &str| SourceError::NotALayout { path: path.to_owned(), what: what.to_owned() };
-        let modified = match fstatat(&dir, "index.json", nix::fcntl::AtFlags::empty()) {
+        let modified = match fstatat(&dir, "index.json", AtFlags::empty()) {
             Ok(stat) if is(&stat, SFlag::S_IFREG) => modified(&stat),
             Ok(_) => return Err(not_a_layout("not an OCI layout: its index.json is not a regular file")),
             Err(e) => {
@@ -48,13 +48,24 @@ impl LayoutDir {
     fn regular(&self, path: &Path) -> Result<(File, u64), SourceError> {
         // Asked before opening, because opening a device can already do something; and again after, because
         // somebody may have put another thing there in between. O_NONBLOCK: a FIFO must not hold us up.
-        let stat = fstatat(&self.dir, path, nix::fcntl::AtFlags::empty()).map_err(not_there)?;
+        let own = fstatat(&self.dir, path, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(not_there)?;
+        let is_link = is(&own, SFlag::S_IFLNK);
+        let stat = match is_link {
+            true => fstatat(&self.dir, path, AtFlags::empty()).map_err(not_there)?,
+            false => own,
+        };
         if !is(&stat, SFlag::S_IFREG) {
             return Err(SourceError::NotRegular(kind_of(&stat)));
         }
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let mut flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        flags.set(OFlag::O_NOFOLLOW, !is_link);
         let file = File::from(openat(&self.dir, path, flags, Mode::empty()).map_err(not_there)?);
         let meta = file.metadata()?;
+        // We may be able to read what the layout's owner cannot. Where a link of theirs leads to somebody else's file,
+        // following it would hand that out: documents unchecked, of blobs their digests.
+        if is_link && own.st_uid != meta.uid() && own.st_uid != nix::unistd::geteuid().as_raw() {
+            return Err(SourceError::NotRegular("symlink of one user to a file of another"));
+        }
         if !meta.is_file() {
             let kind = meta.file_type();
             return Err(SourceError::NotRegular(if kind.is_fifo() { "FIFO" } else { "special file" }));
@@ -115,7 +126,7 @@ impl Source for LayoutDir {
                 // Anything may lie around in there (.DS_Store, temporary files): only digests are blobs.
                 let Ok(digest) = Digest::parse(&format!("{algorithm}:{encoded}")) else { continue };
                 // A FIFO in a blob's place is listed: it is there, and reading it says what is wrong with it.
-                if let Ok(stat) = fstatat(&self.dir, &blob_path(&digest), nix::fcntl::AtFlags::empty()) {
+                if let Ok(stat) = fstatat(&self.dir, &blob_path(&digest), AtFlags::empty()) {
                     let size = if is(&stat, SFlag::S_IFREG) { stat.st_size } else { 0 };
                     blobs.push((digest, u64::try_from(size).unwrap_or(0)));
                 }

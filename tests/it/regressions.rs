@@ -1,2 +1,51 @@
 //! One test a bug, named after its symptom, with a comment that says what went wrong.
-// None yet.
+
+use crate::kit::{Layout, Mount, bytes, read_errno, require_root, run, temp_dir};
+use std::fs;
+use std::os::unix::fs::{lchown, symlink};
+use std::process::Command;
+
+const SOMEBODY: u32 = 1234;
+
+/// A user's layout could link to a file of root's; mounted by root for all, its bytes were handed out unchecked.
+#[test]
+fn a_link_of_one_user_to_a_file_of_another_is_not_followed() {
+    require_root();
+    let (layout, sample) = Layout::sample();
+    let secrets = temp_dir();
+    let secret = secrets.join("secret.json");
+    fs::write(&secret, r#"{"auths":{}}"#).unwrap();
+    let kept = secrets.join("layer");
+    fs::copy(layout.file(&sample.layers[0]), &kept).unwrap();
+    let link = |name: &str, target: &std::path::Path, owner: u32| {
+        let path = layout.path().join(name);
+        fs::remove_file(&path).unwrap();
+        symlink(target, &path).unwrap();
+        lchown(&path, Some(owner), None).unwrap();
+    };
+    let layer = sample.layers[0].path();
+    link("oci-layout", &secret, SOMEBODY);
+    link(layer.to_str().unwrap(), &kept, SOMEBODY);
+    let mount = Mount::new(layout.path());
+    assert_ne!(bytes(mount.join("oci-layout")), bytes(&secret), "made up instead");
+    assert!(mount.problems().iter().any(|line| line.starts_with("oci-layout: is a symlink of one user")));
+    assert_eq!(read_errno(mount.join(&layer)), nix::libc::EIO);
+    drop(mount);
+
+    // Links of one's own, and of whoever owns the file, lead on: Bazel and Nix make whole layouts of them.
+    link("oci-layout", &secret, 0);
+    lchown(&kept, Some(SOMEBODY), None).unwrap();
+    let mount = Mount::new(layout.path());
+    assert_eq!(bytes(mount.join("oci-layout")), bytes(&secret));
+    assert_eq!(bytes(mount.join(&layer)), sample.layers[0].bytes);
+    drop(mount);
+
+    link("index.json", &secret, SOMEBODY);
+    let done = run(Mount::command(&secrets).arg(layout.path()).arg(secrets.path()));
+    assert_eq!(done.code(), 1);
+    assert!(
+        done.stderr.contains("index.json: is a symlink of one user to a file of another"),
+        "{}",
+        done.stderr
+    );
+}
