@@ -3,7 +3,8 @@
 # lints, documentation, dependency rules and all tests, with real mounts.
 #
 #   scripts/test.sh [--long]     --long runs the property tests with many more cases, the tests that take long,
-#                                and every fuzz target for some minutes instead of some seconds
+#                                every fuzz target for some minutes instead of some seconds, and tries the Debian
+#                                package in a clean system
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -24,7 +25,7 @@ command -v cargo >/dev/null || die "cargo is missing: install Rust 1.88 or later
 [ -e /dev/fuse ] || die "/dev/fuse is missing: load the module (modprobe fuse) or pass the device into the container"
 
 say "scripts: shellcheck"
-shellcheck -x scripts/*.sh .ci/run
+shellcheck -x scripts/*.sh scripts/package/*.sh scripts/picture/*.sh .ci/run
 
 say "format"
 cargo fmt --check
@@ -62,6 +63,7 @@ say "tests"
 [ -z "$long" ] || export PROPTEST_CASES=20000
 cargo test --locked
 [ -z "$long" ] || cargo test --locked --test it -- --ignored
+[ -z "$long" ] || scripts/test-package.sh
 # A few seconds, from the same seed each time: that the targets build and hold; looking for more is --long's.
 if [ -n "$long" ]; then scripts/fuzz.sh 180; else FUZZ_SEED=1 scripts/fuzz.sh 5; fi
 
