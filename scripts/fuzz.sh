@@ -52,6 +52,19 @@ find tests/fixtures -type f \( -name '*.json' -o -path '*/blobs/*' \) -size -64k
     name=$(basename "$(dirname "$(dirname "$(dirname "$file")")")")-$(basename "$file")
     seed documents "$name" '' <"$file"
 done
+d=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+table='{"version":1,"entries":[{"type":"dir","name":"d/","mode":16877,"xattrs":{"user.a":"Yg=="}},
+{"type":"reg","name":"f","size":9,"offset":100,"chunkSize":4,"chunkDigest":"'$d'","modtime":"2019-08-20T10:30:43.5Z"},
+{"type":"chunk","name":"f","chunkOffset":4,"chunkSize":2,"chunkType":"zeros"},
+{"type":"chunk","name":"f","chunkOffset":6,"offset":100,"innerOffset":9,"chunkDigest":"'$d'"},
+{"type":"symlink","name":"s","linkName":"f"},{"type":"char","name":"c","devMajor":1,"devMinor":3}]}'
+printf '%s' "$table" | seed tables json '\x00'
+printf '%s' "$table" | zstd -q | seed tables packed '\x01'
+printf '%s' "$table" >"$work/stargz.index.json"
+tar -C "$work" --format=ustar --owner=0 --group=0 --numeric-owner --mode=0 --mtime=@0 -c stargz.index.json | gzip | seed tables member '\x02'
+printf '\x1f\x8b\x08\x04\0\0\0\0\0\xff\x1a\0SG\x16\0%016xSTARGZ\x01\0\0\xff\xff\0\0\0\0\0\0\0\0' 100 | seed tables footer '\x02'
+printf '{"digest":"%s","size":1000,"annotations":{"io.github.containers.zstd-chunked.manifest-position":"8:99:300:1","io.github.containers.zstd-chunked.manifest-checksum":"%s"}}' $d $d |
+    seed tables claim '\x03'
 printf '\x00\x00\x01\x20\x00\xff' | seed index_file edits '\x03'
 printf '\x00\x00\x00\x04\x01\x00\x0f\x00\x00\x0b\x00\x00\x0d\x00\x00' | seed merge layers '\x01'
 printf '\x00\x00\x00\x00' | seed merge records '\x00'

@@ -129,9 +129,10 @@ impl LayerStore {
         &self.stats
     }
 
-    /// Returns the table that a layer is said to have, where tables are of any use: what is here is gone over.
+    /// Returns the table that a layer is said to have. Layers of a source that is here are gone over, and their tables
+    /// looked at only by who wants to know whether they are right.
     fn claim(&self, descriptor: &Descriptor) -> Option<Result<Claim, TocError>> {
-        table::claim(descriptor).filter(|_| self.tables && self.blobs.is_remote())
+        table::claim(descriptor).filter(|_| !self.tables || self.blobs.is_remote())
     }
 
     /// Opens a layer by its table where that saves fetching it, else by going over it.
@@ -142,17 +143,20 @@ impl LayerStore {
         claim: &Option<Result<Claim, TocError>>,
     ) -> Result<Arc<Layer>, LayerError> {
         let digest = &descriptor.digest;
-        let listed = match claim {
-            Some(claim) if !self.blobs.is_near(digest) => match claim {
-                Ok(claim) => table::list(&self.blobs, descriptor, claim).map(|listed| (claim, listed)),
-                Err(e) => return self.in_spite_of(&e.clone().into(), descriptor, algorithm),
-            },
-            _ => None,
+        let claim = match claim {
+            None => return Ok(Arc::new(self.open(descriptor, algorithm)?)),
+            Some(Err(e)) => return self.in_spite_of(&e.clone().into(), descriptor, algorithm),
+            Some(Ok(claim)) => claim,
         };
-        match listed {
+        if !self.tables || self.blobs.is_near(digest) {
+            let mut layer = self.open(descriptor, algorithm)?;
+            layer.problems.extend(table::disagreement(&self.blobs, descriptor, claim, &layer.records()?));
+            return Ok(Arc::new(layer));
+        }
+        match table::list(&self.blobs, descriptor, claim) {
             None => Ok(Arc::new(self.open(descriptor, algorithm)?)),
-            Some((_, Err(why))) => self.in_spite_of(&why, descriptor, algorithm),
-            Some((claim, Ok(Listed { records, chunks, len }))) => {
+            Some(Err(why)) => self.in_spite_of(&why, descriptor, algorithm),
+            Some(Ok(Listed { records, chunks, len })) => {
                 self.stats.tables.fetch_add(1, Relaxed);
                 log::info!(
                     "{digest}: listed by its table of contents, {len} bytes of files in {} chunks",

@@ -17,7 +17,7 @@ use crate::oci::Descriptor;
 use crate::read_at::ReadAt;
 use crate::stream::{Chunk, Input, StreamError};
 use crate::toc::{self, Claim, TocError};
-use crate::tree::{Records, RecordsError};
+use crate::tree::{Records, RecordsError, Stored};
 
 /// Smallest layer worth it, in bytes: a smaller one is here, and checked as a whole, in about the time of the two
 /// requests for its table.
@@ -74,6 +74,46 @@ pub(super) fn list(
         other => other,
     };
     Some(listed)
+}
+
+/// Says how the table of a layer that was gone over disagrees with its tar: whoever does not fetch it sees what the table
+/// says. What the table says of the files' bytes is not looked at.
+pub(super) fn disagreement(
+    blobs: &BlobStore,
+    descriptor: &Descriptor,
+    claim: &Claim,
+    tar: &Records,
+) -> Option<String> {
+    let raw = blobs.claimed(descriptor).ok()?;
+    let listed = match fetch(&*raw, descriptor.size, claim) {
+        Ok(listed) => listed.records.unpack().ok()?,
+        // What we do not read is not wrong.
+        Err(why) => return why.is_problem().then(|| format!("its table of contents is of no use: {why}")),
+    };
+    let (mut ours, mut theirs) = (tar.iter(), listed.iter());
+    loop {
+        let path = match (ours.next(), theirs.next()) {
+            (None, None) => return None,
+            (Some(a), Some(b)) if is_same(&a, &b) => continue,
+            (Some(entry), _) | (None, Some(entry)) => entry.path.escape_ascii(),
+        };
+        return Some(format!("its table of contents disagrees with its tar, at {path}"));
+    }
+}
+
+/// Compares an entry of a tar with that of a table, as far as tables say what a tar does.
+fn is_same(tar: &Stored<'_>, table: &Stored<'_>) -> bool {
+    // The tools round to whole seconds, or leave an attribute without a value out.
+    let rounded = tar.mtime.seconds.saturating_add(i64::from(tar.mtime.nanos >= 500_000_000));
+    let same_time = tar.mtime == table.mtime || (table.mtime.nanos == 0 && table.mtime.seconds == rounded);
+    tar.path == table.path
+        && same_time
+        && (tar.kind, tar.mode, tar.size) == (table.kind, table.mode, table.size)
+        && (tar.uid, tar.gid) == (table.uid, table.gid)
+        && tar
+            .xattrs()
+            .filter(|(_, value)| !value.is_empty())
+            .eq(table.xattrs().filter(|(_, v)| !v.is_empty()))
 }
 
 fn fetch(raw: &dyn ReadAt, size: u64, claim: &Claim) -> Result<Listed, Unused> {

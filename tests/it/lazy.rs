@@ -375,6 +375,35 @@ fn another_image_of_the_same_layer_has_a_table_of_its_own() {
 }
 
 #[test]
+fn a_table_that_lies_is_told_of_once_the_layer_is_here() {
+    for form in [Form::Stargz, Form::ZstdChunked] {
+        let lie = |table: &mut Value| table["entries"][2]["mode"] = json!(0o755);
+        let layers = [plain(form).layer, listed(form, &everything(), CHUNK, lie).layer];
+        let served = served(&layers);
+        let cache = temp_dir();
+        let options = ["--cache-dir", cache.path().to_str().unwrap()];
+        let mount = Mount::with(served.proxy.image("app:v1"), &options);
+        let mode = |mount: &Mount| fs::metadata(mount.diff(1, "etc/suid")).unwrap().mode() & 0o7777;
+        assert_eq!(
+            (mode(&mount), mount.problems().len()),
+            (0o755, 0),
+            "{form:?}: who looks lazily sees the table"
+        );
+        for (n, layer) in layers.iter().enumerate() {
+            bytes(mount.join(PLATFORM).join(format!("layers/{n}")));
+            let kept = cache.join("blobs").join(layer.blob.digest.replace(':', "-"));
+            assert!(wait_until(|| kept.exists()));
+        }
+        drop(mount);
+        let mount = Mount::with(served.proxy.image("app:v1"), &options);
+        assert_eq!(mode(&mount), 0o4755);
+        ls(mount.diff(0, ""));
+        let said = format!("{PLATFORM}/diffs/1: its table of contents disagrees with its tar, at etc/suid");
+        assert_eq!(mount.problems(), [said]);
+    }
+}
+
+#[test]
 fn what_skopeo_writes_as_zstd_chunked_is_read() {
     let registry = Registry::start();
     let layout = Layout::of_layers(&[Layer::of(&everything())]);
