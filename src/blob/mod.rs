@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use crate::oci::{Data, Descriptor, Digest};
+use crate::oci::{Data, Descriptor, Digest, IndexEntry};
 use crate::read_at::ReadAt;
 use crate::source::Source;
 
@@ -241,6 +241,11 @@ impl BlobStore {
     /// Returns the bytes of `oci-layout`.
     pub fn oci_layout(&self) -> Result<Vec<u8>, SourceError> {
         self.source.oci_layout()
+    }
+
+    /// Asks the source who speaks of `subject`. Claims, as index.json is: what they lead to is checked.
+    pub fn referrers(&self, subject: &Digest) -> Result<Vec<IndexEntry>, SourceError> {
+        self.source.referrers(subject)
     }
 
     /// Returns what is odd about the source as a whole.

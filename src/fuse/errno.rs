@@ -30,6 +30,7 @@ pub(super) fn errno(error: &Error) -> Errno {
         Error::RootfsType { .. }
         | Error::DiffIdCount { .. }
         | Error::DiffId { .. }
+        | Error::NotAReferrer { .. }
         | Error::Descriptor(_) => Errno::EIO,
     }
 }

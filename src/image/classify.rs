@@ -1,10 +1,7 @@
 //! Image or artifact: told by the descriptor where it can be, by the manifest where it must be.
 
-use super::{Catalog, Entry, Group};
+use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Group};
 use crate::oci::{Descriptor, Manifest, MediaType};
-
-/// Marks BuildKit's attestation manifests.
-const ANNOTATION_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 
 /// What an entry of an index leads to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,17 +4,22 @@
 
 mod classify;
 mod groups;
+mod referrers;
 mod walk;
 
 use std::sync::{Arc, OnceLock};
 
-use crate::blob::{BlobError, BlobStore, SourceError};
-use crate::oci::{Descriptor, DescriptorError, DocumentError, ImageConfig, Index, Manifest};
+use crate::blob::{BlobError, BlobStore, Flight, SourceError};
+use crate::oci::{Descriptor, DescriptorError, Digest, DocumentError, ImageConfig, Index, Manifest};
 use crate::problems::{Problem, Problems};
 
 pub use classify::Class;
 pub use groups::Group;
+pub use referrers::{Referrer, ReferrerKind};
 pub use walk::{Image, PlatformImage};
+
+/// Marks BuildKit's attestation manifests.
+const ANNOTATION_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 
 /// Why a document cannot be had.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -65,6 +70,8 @@ pub struct Catalog {
     groups: Vec<Group>,
     classes: Vec<OnceLock<Class>>,
     images: Vec<OnceLock<Result<Arc<Image>, ImageError>>>,
+    scan: OnceLock<referrers::Scan>,
+    referrers: Flight<Digest, Arc<[Referrer]>>,
 }
 
 impl Catalog {
@@ -82,7 +89,8 @@ impl Catalog {
         let groups = groups::group(entries);
         let classes = groups.iter().map(|_| OnceLock::new()).collect();
         let images = groups.iter().map(|_| OnceLock::new()).collect();
-        Ok(Self { store, problems, groups, classes, images })
+        let (scan, referrers) = (OnceLock::new(), Flight::default());
+        Ok(Self { store, problems, groups, classes, images, scan, referrers })
     }
 
     /// Returns the store the catalog reads from.

@@ -1,6 +1,6 @@
 //! From entries of index.json to platforms: nested indexes, within limits.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Catalog, Class, Entry, Group, ImageError, classify};
@@ -9,7 +9,7 @@ use crate::problems::Problem;
 
 /// Deepest nesting of indexes followed. Real ones nest once; loops cannot be (a digest cannot contain itself), but
 /// a chain of any length can.
-const MAX_DEPTH: usize = 8;
+pub(super) const MAX_DEPTH: usize = 8;
 
 /// Most entries of one image looked at. The largest official images have some thirty.
 const MAX_ENTRIES: usize = 10_000;
@@ -36,6 +36,8 @@ pub struct PlatformImage {
     pub entry: Arc<Entry>,
     /// The platform: the entry's, else the configuration's; empty where neither states one.
     pub platform: Platform,
+    /// BuildKit's statements about it, from the same image.
+    pub attestations: Vec<Arc<Entry>>,
 }
 
 /// Walks a group's entries. Fails where the one index the group is cannot be read.
@@ -52,7 +54,18 @@ pub(super) fn expand(catalog: &Catalog, group: &Group) -> Result<Image, ImageErr
             walk.image.index = Some(entry.clone());
         }
     }
-    Ok(walk.image)
+    let mut image = walk.image;
+    let mut by_reference: HashMap<Digest, Vec<Arc<Entry>>> = HashMap::new();
+    for entry in &image.attestations {
+        if let Some(reference) = Catalog::reference(entry) {
+            by_reference.entry(reference).or_default().push(entry.clone());
+        }
+    }
+    for platform in &mut image.platforms {
+        let own = by_reference.get(&platform.entry.descriptor.digest);
+        platform.attestations = own.cloned().unwrap_or_default();
+    }
+    Ok(image)
 }
 
 struct Walk<'a> {
@@ -123,7 +136,7 @@ impl Walk<'_> {
     fn platform(&mut self, entry: &Arc<Entry>) {
         let stated = entry.descriptor.platform.clone().filter(Platform::is_stated);
         let platform = stated.unwrap_or_else(|| self.platform_of_config(&entry.descriptor));
-        self.image.platforms.push(PlatformImage { entry: entry.clone(), platform });
+        self.image.platforms.push(PlatformImage { entry: entry.clone(), platform, attestations: Vec::new() });
     }
 
     fn platform_of_config(&self, d: &Descriptor) -> Platform {

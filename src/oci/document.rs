@@ -34,6 +34,10 @@ pub enum DocumentError {
 pub struct Index {
     /// The entries, in the order of the document.
     pub entries: Vec<IndexEntry>,
+    /// The manifest this index speaks of.
+    pub subject: Option<Descriptor>,
+    /// `artifactType`; empty where absent.
+    pub artifact_type: String,
     /// The index's own annotations.
     pub annotations: BTreeMap<String, String>,
 }
@@ -58,6 +62,8 @@ impl Index {
         let entries = array(&members, "manifests")?;
         Ok(Self {
             entries: entries.into_iter().map(IndexEntry::of).collect(),
+            subject: members.get("subject").and_then(|raw| Descriptor::of_raw(raw).ok()),
+            artifact_type: members.owned("artifactType"),
             annotations: annotations(&members),
         })
     }

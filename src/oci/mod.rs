@@ -15,4 +15,7 @@ pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use document::{DocumentError, History, ImageConfig, Index, IndexEntry, Manifest, pretty};
 pub use media_type::{LayerMedia, MediaType};
 pub use platform::{Platform, PlatformError};
-pub use reference::{ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, ANNOTATION_TITLE, image_name};
+pub use reference::{
+    ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, ANNOTATION_TITLE, REFERRER_SUFFIXES, image_name,
+    referrers_tag,
+};

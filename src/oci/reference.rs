@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::Digest;
+
 /// containerd's and docker's full name of an image.
 pub const ANNOTATION_CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// The specification's own reference name (annotations.md); often only a tag.
@@ -17,4 +19,14 @@ pub fn image_name(annotations: &BTreeMap<String, String>) -> Option<&str> {
         .get(ANNOTATION_CONTAINERD_NAME)
         .or_else(|| annotations.get(ANNOTATION_REF_NAME))
         .map(String::as_str)
+}
+
+/// What cosign adds to the tag that [`referrers_tag`] makes: signatures, attestations, SBOMs.
+pub const REFERRER_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
+
+/// Returns the tag under which a list of referrers stands where nobody can be asked for them (distribution
+/// specification, "Referrers Tag Schema"): at most 32 characters of the algorithm and 64 of the rest.
+pub fn referrers_tag(subject: &Digest) -> String {
+    // A digest is ASCII.
+    format!("{:.32}-{:.64}", subject.algorithm_name(), subject.encoded())
 }

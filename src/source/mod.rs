@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::cache::Cache;
-use crate::oci::{Descriptor, Digest};
+use crate::oci::{Descriptor, Digest, IndexEntry};
 use crate::problems::Problem;
 use crate::read_at::ReadAt;
 
@@ -86,6 +86,12 @@ pub trait Source: Send + Sync {
 
     /// Lists the blobs the source holds, with their sizes in bytes, in no particular order.
     fn blobs(&self) -> Result<Vec<(Digest, u64)>, SourceError>;
+
+    /// Asks who speaks of the manifest or index `subject`, with entries of an index in answer. For sources that know more
+    /// than index.json and what lies below it.
+    fn referrers(&self, _subject: &Digest) -> Result<Vec<IndexEntry>, SourceError> {
+        Ok(Vec::new())
+    }
 
     /// Returns when the source was last written, as the time of everything that has none of its own.
     fn modified(&self) -> SystemTime;

@@ -29,7 +29,7 @@ pub(super) struct Plan<'a> {
     pub(super) path: String,
 }
 
-type Built = Result<Skeleton, Error>;
+pub(super) type Built = Result<Skeleton, Error>;
 
 impl Plan<'_> {
     /// Makes the directory that grows at `graft`.
@@ -46,7 +46,16 @@ impl Plan<'_> {
             }
             Graft::Platform(image) => self.unless_passing(self.platform(image)),
             Graft::Pretty(entry) => self.unless_passing(self.pretty(entry)),
-            Graft::Artifact(entry) => self.unless_passing(self.artifact(entry)),
+            Graft::Artifact(entry) => {
+                let mut tree = self.artifact(entry);
+                if is_manifest(&entry.descriptor) {
+                    tree.graft(0, names::REFERRERS, Graft::Referrers(entry.clone()));
+                }
+                self.unless_passing(tree.finish())
+            }
+            Graft::Attestations(image) => self.attestations(image),
+            Graft::Referrers(subject) => self.referrers(subject),
+            Graft::Referrer(referrer) => self.referrer(referrer),
             Graft::Failed(why) => Err((**why).clone()),
             // Files grow elsewhere.
             Graft::Diff(..) | Graft::Rootfs(_) | Graft::At(..) | Graft::Deleted(..) => Ok(Skeleton::new()),
@@ -54,7 +63,7 @@ impl Plan<'_> {
     }
 
     /// Refuses a tree in which something failed that may go better the next time: trees are kept for good.
-    fn unless_passing(&self, tree: Skeleton) -> Built {
+    pub(super) fn unless_passing(&self, tree: Skeleton) -> Built {
         let passing = |why: &Error| self.catalog.store().is_remote() && why.may_pass();
         let failed = tree.failures().find(|why| passing(why)).cloned();
         failed.map_or(Ok(tree), Err)
@@ -186,6 +195,7 @@ impl Plan<'_> {
         if let Some(index) = &image.index {
             let id = self.blobs.intern(&index.descriptor, || format!("{}{}", self.path, names::IMAGE_INDEX));
             tree.file(0, names::IMAGE_INDEX, Content::Blob(id));
+            tree.graft(0, names::REFERRERS, Graft::Referrers(index.clone()));
         }
         let directory = tree.directory(0, names::PLATFORMS);
         for (name, platform) in named_platforms(&image.platforms, self.options.platform.as_ref()) {
@@ -193,7 +203,7 @@ impl Plan<'_> {
         }
     }
 
-    fn platform(&self, image: &PlatformImage) -> Skeleton {
+    fn platform(&self, image: &Arc<PlatformImage>) -> Skeleton {
         let entry = &image.entry;
         let mut tree = Skeleton::new();
         let manifest = self.head(&mut tree, entry);
@@ -218,10 +228,13 @@ impl Plan<'_> {
             }
         }
         tree.graft(0, names::PRETTY, Graft::Pretty(entry.clone()));
+        tree.graft(0, names::ATTESTATIONS, Graft::Attestations(image.clone()));
+        tree.graft(0, names::REFERRERS, Graft::Referrers(entry.clone()));
         tree.finish()
     }
 
-    fn artifact(&self, entry: &Arc<Entry>) -> Skeleton {
+    /// Makes what `artifacts/<name>/` and `referrers/<name>/` have in common.
+    pub(super) fn artifact(&self, entry: &Arc<Entry>) -> Skeleton {
         let mut tree = Skeleton::new();
         if !is_manifest(&entry.descriptor) {
             // A type we know nothing of is no error (rule 16): its bytes are shown, and nothing is read into them.
@@ -384,7 +397,7 @@ impl Plan<'_> {
         tree.finish()
     }
 
-    fn blob(&self, descriptor: &Descriptor, name: &str) -> Content {
+    pub(super) fn blob(&self, descriptor: &Descriptor, name: &str) -> Content {
         Content::Blob(self.blobs.intern(descriptor, || format!("{}{name}", self.path)))
     }
 

@@ -85,6 +85,16 @@ pub enum Error {
     /// More deleted than we keep.
     #[error(transparent)]
     TooManyLost(#[from] crate::tree::TooManyLost),
+    /// Listed as a referrer, and speaks of something else.
+    #[error("{digest}: is listed as a referrer of {subject}, its own subject is {}", found.as_deref().unwrap_or("none"))]
+    NotAReferrer {
+        /// What was listed.
+        digest: Digest,
+        /// What it is said to speak of.
+        subject: Digest,
+        /// What it speaks of.
+        found: Option<String>,
+    },
     /// A descriptor that says nothing usable stands where a blob should be described.
     #[error("{0}")]
     Descriptor(#[from] crate::oci::DescriptorError),

@@ -9,7 +9,7 @@ use super::files::{Files, LayerClaim};
 use super::ino::{Ino, SlotId};
 use super::skeleton::{Kind, Skeleton};
 use super::stack::Stack;
-use crate::image::{Entry, PlatformImage};
+use crate::image::{Entry, PlatformImage, Referrer};
 
 /// What grows at a place, once somebody looks.
 #[derive(Clone)]
@@ -30,6 +30,12 @@ pub(super) enum Graft {
     Pretty(Arc<Entry>),
     /// `artifacts/<name>/`.
     Artifact(Arc<Entry>),
+    /// `attestations/` of a platform.
+    Attestations(Arc<PlatformImage>),
+    /// `referrers/` of a manifest or index.
+    Referrers(Arc<Entry>),
+    /// `referrers/<name>/`.
+    Referrer(Arc<Referrer>),
     /// `diffs/N/`: one layer's own files.
     Diff(u32, Arc<LayerClaim>),
     /// `rootfs/`: the layers applied.

@@ -4,6 +4,7 @@
 //! when somebody first looks. Blobs are inodes of their own, shown by as many directories as name them.
 
 mod attr;
+mod beside;
 mod blobs;
 mod directories;
 mod error;

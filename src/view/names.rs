@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
+use crate::image::ReferrerKind;
 use crate::oci::{Digest, Platform};
 
 pub(super) const OCI_LAYOUT: &str = "oci-layout";
@@ -26,6 +27,8 @@ pub(super) const PRETTY: &str = "pretty";
 pub(super) const HISTORY: &str = "history";
 pub(super) const FILES: &str = "files";
 pub(super) const BLOB: &str = "blob";
+pub(super) const ATTESTATIONS: &str = "attestations";
+pub(super) const REFERRERS: &str = "referrers";
 pub(super) const HIDDEN: &str = ".ocifs";
 pub(super) const PROBLEMS: &str = "problems";
 pub(super) const STATS: &str = "stats";
@@ -59,11 +62,7 @@ pub(super) fn component(text: &str, also: &[char]) -> String {
     if name.len() <= NAME_MAX {
         return name;
     }
-    let mut cut = LONG_PREFIX;
-    while !name.is_char_boundary(cut) {
-        cut -= 1;
-    }
-    format!("{}%~{}", &name[..cut], &blake3::hash(text.as_bytes()).to_hex()[..32])
+    shortened(&name, text, LONG_PREFIX + 34)
 }
 
 /// Returns the directories of a platform's name: `os-architecture[-variant][-os.version]`, normalised.
@@ -119,6 +118,94 @@ impl<'a> ImagePaths<'a> {
             false => name,
         }
     }
+}
+
+/// What an attestation is called by the type of its predicate, in any version of it; injective beyond these.
+const PREDICATES: [(&str, &str); 3] = [
+    ("https://spdx.dev/Document", "spdx"),
+    ("https://slsa.dev/provenance", "provenance"),
+    ("https://cyclonedx.org/bom", "cyclonedx"),
+];
+
+/// What an attestation is called of whose predicate nothing is said, and a manifest of attestations that cannot be read.
+pub(super) const IN_TOTO: &str = "in-toto";
+pub(super) const DSSE: &str = "dsse";
+pub(super) const BUNDLE: &str = "sigstore-bundle";
+pub(super) const ATTESTATION_MANIFEST: &str = "attestation-manifest";
+
+/// Longest such name: there is room for a number and `.json` behind it.
+const LONGEST_KIND: usize = 200;
+
+/// Returns what an attestation is called by the type of its predicate, without `.json`.
+///
+/// Other types than the known ones are their URL: without `https://`, and with `+` for each slash. A text without
+/// `https://` begins with `=`. `+`, `=` and `@` themselves are escaped, and one that comes out as a word of ours gets a
+/// `%`, which ends no escape.
+pub(super) fn predicate(text: &str) -> String {
+    for (prefix, name) in PREDICATES {
+        if text.strip_prefix(prefix).is_some_and(|version| version.is_empty() || version.starts_with('/')) {
+            return name.to_owned();
+        }
+    }
+    let (mark, rest) = text.strip_prefix("https://").map_or(("=", text), |rest| ("", rest));
+    let parts: Vec<String> = rest
+        .split('/')
+        .map(|part| match part {
+            "" => String::new(),
+            part => component(part, &['+', '=', '@']),
+        })
+        .collect();
+    let name = format!("{mark}{}", parts.join("+"));
+    let ours = [IN_TOTO, DSSE, BUNDLE, ATTESTATION_MANIFEST];
+    let is_ours = PREDICATES.iter().any(|(_, known)| *known == name) || ours.contains(&name.as_str());
+    if name.is_empty() {
+        "%".to_owned()
+    } else if is_ours {
+        format!("{name}%")
+    } else if name.len() > LONGEST_KIND {
+        shortened(&name, text, LONGEST_KIND)
+    } else {
+        name
+    }
+}
+
+/// Returns the file of the attestation that is the `number`th of its kind, counted from 1.
+pub(super) fn attestation(kind: &str, number: usize) -> String {
+    match number {
+        ..=1 => format!("{kind}.json"),
+        _ => format!("{kind}@{number}.json"),
+    }
+}
+
+/// Returns the directory of a referrer: what it is, `@`, and the beginning of its digest, or all of it where that is
+/// taken.
+///
+/// A type stands without `application/`, and with `_` for a slash; the digest tells two apart in any case.
+pub(super) fn referrer(kind: &ReferrerKind, digest: &Digest, taken: &HashSet<String>) -> String {
+    let kind = match kind {
+        ReferrerKind::Cosign(suffix) => format!("cosign.{suffix}"),
+        ReferrerKind::Type(text) if text.is_empty() => "manifest".to_owned(),
+        ReferrerKind::Type(text) => {
+            let text = text.strip_prefix("application/").unwrap_or(text);
+            component(text, &['@', '_']).replace("%2F", "_")
+        }
+    };
+    // The rest of the name has at most 1 + 255 bytes, and mostly 13.
+    let kind = if kind.len() > LONG_PREFIX / 2 { shortened(&kind, &kind, LONG_PREFIX / 2) } else { kind };
+    let name = with_digest(&kind, digest, taken);
+    match name.len() > NAME_MAX || taken.contains(&name) {
+        true => format!("{kind}@{}", &blake3::hash(digest.as_str().as_bytes()).to_hex()),
+        false => name,
+    }
+}
+
+/// Cuts an escaped name, and adds the hash of what it stands for.
+fn shortened(name: &str, text: &str, length: usize) -> String {
+    let mut cut = length.saturating_sub(34);
+    while !name.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    format!("{}%~{}", &name[..cut], &blake3::hash(text.as_bytes()).to_hex()[..32])
 }
 
 #[cfg(test)]
@@ -189,6 +276,62 @@ mod tests {
         assert!(only.len() <= NAME_MAX);
         let unique: HashSet<&String> = got.iter().collect();
         assert_eq!(unique.len(), got.len());
+    }
+
+    #[test]
+    fn predicates() {
+        for (text, name) in [
+            ("https://spdx.dev/Document", "spdx"),
+            ("https://spdx.dev/Document/v2.3", "spdx"),
+            ("https://spdx.dev/Documents", "spdx.dev+Documents"),
+            ("https://slsa.dev/provenance/v0.2", "provenance"),
+            ("https://slsa.dev/provenance/v1", "provenance"),
+            ("https://slsa.dev/verification_summary/v1", "slsa.dev+verification_summary+v1"),
+            ("https://cyclonedx.org/bom/v1.4", "cyclonedx"),
+            ("https://in-toto.io/attestation/vulns/v0.1", "in-toto.io+attestation+vulns+v0.1"),
+            ("https://in-toto.io+attestation", "in-toto.io%2Battestation"),
+            ("https://a//b/", "a++b+"),
+            ("https://../..", "%2E%2E+%2E%2E"),
+            ("https://spdx", "spdx%"),
+            ("spdx", "=spdx"),
+            ("https://=spdx", "%3Dspdx"),
+            ("https://dsse", "dsse%"),
+            ("https://", "%"),
+            ("", "="),
+            ("http://a/b", "=http:++a+b"),
+            ("cosign.sigstore.dev/attestation/v1", "=cosign.sigstore.dev+attestation+v1"),
+            ("https://spdx@2", "spdx%402"),
+        ] {
+            assert_eq!(predicate(text), name, "{text}");
+        }
+        let long = |n: usize| attestation(&predicate(&format!("https://{}", "ü/".repeat(n))), usize::MAX);
+        assert!(long(300).len() <= NAME_MAX && long(300) != long(301), "{}", long(300));
+        assert_eq!([1, 2, 3].map(|n| attestation("spdx", n)), ["spdx.json", "spdx@2.json", "spdx@3.json"]);
+    }
+
+    #[test]
+    fn referrers() {
+        let mut taken = HashSet::new();
+        let typed = |text: &str| ReferrerKind::Type(text.to_owned());
+        for (kind, name) in [
+            (ReferrerKind::Cosign("sig"), "cosign.sig@abababababab".to_owned()),
+            (typed(""), "manifest@abababababab".to_owned()),
+            (typed("application/spdx+json"), "spdx+json@abababababab".to_owned()),
+            (typed("text/spdx"), "text_spdx@abababababab".to_owned()),
+            (typed("../.._x@y"), ".._..%5Fx%40y@abababababab".to_owned()),
+            (typed("application/spdx+json"), format!("spdx+json@{}", "ab".repeat(32))),
+            (typed("application/spdx+json"), {
+                format!("spdx+json@{}", blake3::hash(digest().as_str().as_bytes()).to_hex())
+            }),
+        ] {
+            let got = referrer(&kind, &digest(), &taken);
+            assert_eq!(got, name);
+            taken.insert(got);
+        }
+        let long = Digest::parse(&format!("x:{}", "y".repeat(250))).unwrap();
+        let taken = HashSet::from([referrer(&typed(&"z".repeat(900)), &long, &HashSet::new())]);
+        let name = referrer(&typed(&"z".repeat(900)), &long, &taken);
+        assert!(name.len() <= NAME_MAX && !taken.contains(&name), "{name}");
     }
 
     #[test]

@@ -388,6 +388,7 @@ impl State {
             // The directory of a manifest carries what the manifest's entry and the manifest itself say.
             (_, Graft::Platform(image)) if node == 0 => Ok(self.manifest_xattrs(&image.entry.descriptor)),
             (_, Graft::Artifact(entry)) if node == 0 => Ok(self.manifest_xattrs(&entry.descriptor)),
+            (_, Graft::Referrer(r)) if node == 0 => Ok(self.manifest_xattrs(&r.entry.descriptor)),
             _ => Ok(Xattrs::new()),
         }
     }

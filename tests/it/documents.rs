@@ -125,6 +125,7 @@ fn a_platform_directory_holds_what_it_promises() {
     let listed = ls(&platform);
     for name in [
         "at",
+        "attestations",
         "config.json",
         "deleted",
         "descriptor.json",
@@ -135,6 +136,7 @@ fn a_platform_directory_holds_what_it_promises() {
         "layers",
         "manifest.json",
         "pretty",
+        "referrers",
         "rootfs",
     ] {
         assert!(listed.contains(&name.to_owned()), "{name} is not in {listed:?}");

@@ -9,6 +9,7 @@
 mod kit;
 
 mod architecture;
+mod attestations;
 mod blobs;
 mod cli;
 mod corrupt;
@@ -25,8 +26,10 @@ mod model;
 mod mounting;
 mod past;
 mod realuse;
+mod referrers;
 mod registry;
 mod regressions;
+mod remote_referrers;
 mod rootfs;
 mod semantics;
 mod service;

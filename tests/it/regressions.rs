@@ -3,7 +3,6 @@
 use crate::kit::{Layout, Mount, bytes, read_errno, require_root, run, temp_dir};
 use std::fs;
 use std::os::unix::fs::{lchown, symlink};
-use std::process::Command;
 
 const SOMEBODY: u32 = 1234;
 

@@ -28,6 +28,9 @@ const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
+/// The form of a list of referrers.
+const LIST: &str = "application/vnd.oci.image.index.v1+json";
+
 /// How a registry is to be reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Scheme {
@@ -44,6 +47,8 @@ pub(super) enum What {
     Manifest(String),
     /// A blob, by digest.
     Blob(String),
+    /// Who speaks of a manifest, by its digest; or a further page of that, by path and query.
+    Referrers(String),
 }
 
 /// Which bytes are asked for.
@@ -62,6 +67,8 @@ pub(super) struct Document {
     pub(super) media_type: String,
     /// What `Docker-Content-Digest` says.
     pub(super) digest: Option<String>,
+    /// The `Link` header: where more is.
+    pub(super) link: Option<String>,
 }
 
 /// A repository in a registry.
@@ -108,6 +115,12 @@ impl Client {
         self.reference.host()
     }
 
+    /// Returns the registry's own URL.
+    pub(super) fn base(&self) -> Option<Url> {
+        let scheme = if *self.scheme.read() == Scheme::Http { "http" } else { "https" };
+        Url::parse(&format!("{scheme}://{}/", self.reference.api_host()))
+    }
+
     /// Fetches something small of at most `limit` bytes, trying again within the time limit.
     pub(super) fn document(&self, what: &What, limit: u64) -> Result<Document, Failure> {
         let mut patience = Patience::new(self.timeout);
@@ -126,7 +139,7 @@ impl Client {
         };
         let media_type = header("content-type").unwrap_or_default();
         let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
-        let digest = header("docker-content-digest");
+        let (digest, link) = (header("docker-content-digest"), header("link"));
         let length = response.body().content_length();
         if length.is_some_and(|length| length > limit) {
             return Err(self.wrong(&format!("has a document of more than {limit} bytes")).into());
@@ -140,7 +153,7 @@ impl Client {
         if length.is_some_and(|length| length != bytes.len() as u64) {
             return Err(Trouble::again(Failure::Network(format!("{}: broke off", self.host()))));
         }
-        Ok(Document { bytes, media_type, digest })
+        Ok(Document { bytes, media_type, digest, link })
     }
 
     /// Asks for the bytes from `from` on, once. The answer has status 200 (all bytes) or 206 (those asked for).
@@ -196,9 +209,13 @@ impl Client {
         let (kind, name) = match what {
             What::Manifest(name) => ("manifests", name),
             What::Blob(digest) => ("blobs", digest),
+            What::Referrers(name) => ("referrers", name),
         };
-        let repository = self.reference.repository();
-        let url = format!("{scheme}://{}/v2/{repository}/{kind}/{name}", self.reference.api_host());
+        let (host, repository) = (self.reference.api_host(), self.reference.repository());
+        let url = match name.starts_with('/') {
+            true => format!("{scheme}://{host}{name}"),
+            false => format!("{scheme}://{host}/v2/{repository}/{kind}/{name}"),
+        };
         let url = Url::parse(&url)
             .ok_or_else(|| Failure::Network(format!("{}: is no host we can ask", self.host())))?;
         let mut header = self.auth.header();
@@ -239,6 +256,7 @@ impl Client {
             match what {
                 What::Manifest(_) => headers.push(("Accept", MANIFESTS.to_owned())),
                 What::Blob(_) => headers.push(("Accept", "*/*".to_owned())),
+                What::Referrers(_) => headers.push(("Accept", LIST.to_owned())),
             }
             match span {
                 Span { from: 0, to: None } => {}
@@ -298,11 +316,15 @@ impl Client {
             }
             404 | 410 => {
                 let name = match what {
-                    What::Manifest(name) | What::Blob(name) => name,
+                    What::Manifest(name) | What::Blob(name) | What::Referrers(name) => name,
                 };
                 let said = told(response);
                 Err(Failure::Absent(format!("{host} has no {}:{name}{said}", self.reference.repository()))
                     .into())
+            }
+            // What those say that do not know the question.
+            400 | 405 | 406 | 501 if matches!(what, What::Referrers(_)) => {
+                Err(Failure::Absent(format!("{host} knows of no referrers: it answers {status}")).into())
             }
             429 => again(Failure::Network(match after {
                 Some(after) => format!("{host} has had too many requests, and asks to wait {after:?}"),

@@ -116,8 +116,8 @@ mod tests {
             (None, Some("x:y".to_owned()), true),
             (None, Some("nonsense".to_owned()), true),
         ] {
-            let document =
-                Document { bytes: b"{}".to_vec(), media_type: String::new(), digest: said.clone() };
+            let (bytes, media_type) = (b"{}".to_vec(), String::new());
+            let document = Document { bytes, media_type, digest: said.clone(), link: None };
             assert_eq!(check_claim(&document, asked).is_ok(), holds, "{asked:?} {said:?}");
         }
     }

@@ -14,6 +14,7 @@ mod index;
 mod parts;
 mod patience;
 mod reference;
+mod referrers;
 mod store;
 
 use std::collections::{HashMap, HashSet};
@@ -27,7 +28,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use super::{Source, SourceError};
-use crate::oci::{Data, Descriptor, Digest, Index, Manifest, MediaType};
+use crate::oci::{Data, Descriptor, Digest, Index, IndexEntry, Manifest, MediaType};
 use crate::read_at::ReadAt;
 use client::{Client, What};
 use download::Download;
@@ -94,8 +95,12 @@ struct Shared {
     /// One for the documents of some digests each: a document is fetched once, however many ask.
     fetching: [Mutex<()>; STRIPES],
     /// When the registry did not answer in time, and what it failed with.
-    paused: Mutex<Option<(std::time::Instant, Failure)>>,
+    paused: Paused,
+    /// The same for questions about referrers.
+    no_referrers: Paused,
 }
+
+type Paused = Mutex<Option<(std::time::Instant, Failure)>>;
 
 impl Registry {
     /// Fetches the manifest or index that `reference` means, and makes up the index.json that names it.
@@ -116,7 +121,8 @@ impl Registry {
             parts_stats: Arc::default(),
             manifests: Mutex::default(),
             fetching: Default::default(),
-            paused: Mutex::default(),
+            paused: Paused::default(),
+            no_referrers: Paused::default(),
         });
         let mut top = shared.top(reference).map_err(refuse)?;
         shared.manifests.lock().insert(top.descriptor.digest.clone());
@@ -223,6 +229,10 @@ impl Source for Registry {
             }
         }
         Ok(found.into_iter().collect())
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<IndexEntry>, SourceError> {
+        Ok(self.shared.referrers(subject)?)
     }
 
     fn modified(&self) -> SystemTime {
@@ -370,10 +380,7 @@ impl Shared {
 
     /// Fails at once where the registry has just made somebody wait for nothing.
     fn check_pause(&self) -> Result<(), Failure> {
-        match &*self.paused.lock() {
-            Some((since, failure)) if since.elapsed() < PAUSE => Err(failure.clone()),
-            _ => Ok(()),
-        }
+        check(&self.paused)
     }
 
     fn pause_after<T>(&self, got: &io::Result<T>) {
@@ -385,9 +392,20 @@ impl Shared {
     }
 
     fn pause(&self, failure: &Failure) {
-        if matches!(failure, Failure::TimedOut(_)) {
-            *self.paused.lock() = Some((std::time::Instant::now(), failure.clone()));
-        }
+        pause(&self.paused, failure);
+    }
+}
+
+fn check(paused: &Paused) -> Result<(), Failure> {
+    match &*paused.lock() {
+        Some((since, failure)) if since.elapsed() < PAUSE => Err(failure.clone()),
+        _ => Ok(()),
+    }
+}
+
+fn pause(paused: &Paused, failure: &Failure) {
+    if matches!(failure, Failure::TimedOut(_)) {
+        *paused.lock() = Some((std::time::Instant::now(), failure.clone()));
     }
 }
 

@@ -3,6 +3,7 @@
 //! Only this folder knows how a layout is written and how the binary is run; the tests speak of names and bytes.
 
 mod archive;
+mod artifact;
 mod layout;
 mod mount;
 pub(crate) mod naive;
@@ -13,6 +14,7 @@ mod table;
 mod xattr;
 
 pub(crate) use archive::{Layer, Member, PLATFORM, Packing, archive, mounted};
+pub(crate) use artifact::{DSSE, IN_TOTO, SIMPLE_SIGNING, short, tag_of};
 pub(crate) use layout::{Blob, Layout, Platform, Sample, annotate, gzip, media, named, sha256, tar};
 pub(crate) use mount::{Mount, daemons, detach, is_mounted, mounts_on, unmount};
 pub(crate) use nobody::Nobody;

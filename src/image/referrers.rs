@@ -1,0 +1,243 @@
+//! What speaks of a manifest: manifests that name it as their subject, and tags made of its digest.
+//!
+//! A layout says so in many places (its own entries, an index under a fallback tag, cosign's tags), which takes its
+//! documents to know; they are gone over once. A registry is asked, when somebody looks.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::walk::MAX_DEPTH;
+use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Group};
+use crate::blob::SourceError;
+use crate::oci::{
+    ANNOTATION_REF_NAME, Descriptor, Digest, IndexEntry, Manifest, MediaType, REFERRER_SUFFIXES,
+    referrers_tag,
+};
+use crate::problems::Problem;
+
+/// The digest of the manifest that one of BuildKit's attestation manifests speaks of.
+const ANNOTATION_REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
+
+/// Most documents looked into for what speaks of what. The largest layouts have some ten thousand.
+const MAX_DOCUMENTS: usize = 1 << 16;
+
+/// Most referrers of one manifest that are shown. A release has tens.
+const MAX_REFERRERS: usize = 10_000;
+
+/// Something that speaks of a manifest.
+#[derive(Clone, Debug)]
+pub struct Referrer {
+    /// The entry that led to it.
+    pub entry: Arc<Entry>,
+    /// What it is, as far as that can be told without reading it.
+    pub kind: ReferrerKind,
+    /// What it speaks of.
+    pub subject: Digest,
+}
+
+/// What a referrer is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReferrerKind {
+    /// Its artifact type, or where it has none the media type of its configuration. Its manifest must name the subject.
+    Type(String),
+    /// It has one of cosign's tags: `sig`, `att` or `sbom`. Its manifest need not name the subject.
+    Cosign(&'static str),
+}
+
+/// What was found in a layout.
+#[derive(Default)]
+pub(super) struct Scan {
+    by_subject: HashMap<Digest, Vec<(Arc<Entry>, String)>>,
+    by_reference: HashMap<Digest, Vec<Arc<Entry>>>,
+    /// Groups by the tag in their name.
+    by_tag: HashMap<String, Vec<usize>>,
+}
+
+impl Catalog {
+    /// Returns what speaks of the manifest or index with this digest, each once, in no particular order.
+    ///
+    /// A registry is asked, once if it answers.
+    pub fn referrers(&self, subject: &Digest) -> Result<Arc<[Referrer]>, SourceError> {
+        self.referrers.get_or_try(subject, || self.find_referrers(subject))
+    }
+
+    /// Returns BuildKit's statements about a manifest that stand anywhere in a layout.
+    pub fn attestations(&self, of: &Digest) -> Vec<Arc<Entry>> {
+        self.scan().by_reference.get(of).cloned().unwrap_or_default()
+    }
+
+    /// Returns what one of BuildKit's statements speaks of.
+    pub fn reference(entry: &Entry) -> Option<Digest> {
+        Digest::parse(entry.descriptor.annotations.get(ANNOTATION_REFERENCE_DIGEST)?).ok()
+    }
+
+    fn find_referrers(&self, subject: &Digest) -> Result<Arc<[Referrer]>, SourceError> {
+        let mut found = Found { subject, list: Vec::new(), seen: HashSet::new() };
+        let scan = self.scan();
+        for (entry, kind) in scan.by_subject.get(subject).into_iter().flatten() {
+            found.add(entry.clone(), ReferrerKind::Type(kind.clone()));
+        }
+        let tag = referrers_tag(subject);
+        for group in scan.groups(&tag, self) {
+            for listed in group.entries.iter().flat_map(|entry| self.listed(entry)) {
+                // Who claims to list referrers may be wrong; a manifest that is not here cannot be asked.
+                let speaks_of_it = self.subject_of(&listed.descriptor).is_none_or(|named| named == *subject);
+                if speaks_of_it {
+                    let kind = listed.descriptor.artifact_type.clone();
+                    found.add(Arc::new(listed), ReferrerKind::Type(kind));
+                }
+            }
+        }
+        for suffix in REFERRER_SUFFIXES {
+            for group in scan.groups(&format!("{tag}.{suffix}"), self) {
+                group.entries.iter().for_each(|e| found.add(e.clone(), ReferrerKind::Cosign(suffix)));
+            }
+        }
+        for IndexEntry { raw, descriptor } in self.store.referrers(subject)? {
+            match descriptor {
+                Ok(descriptor) => {
+                    let kind = kind_by_tag(&descriptor)
+                        .unwrap_or_else(|| ReferrerKind::Type(descriptor.artifact_type.clone()));
+                    found.add(Arc::new(Entry { raw, descriptor }), kind);
+                }
+                Err(e) => self.problems.add(&Problem::new(format!("referrers of {subject}"), e)),
+            }
+        }
+        if found.list.len() > MAX_REFERRERS {
+            let what = format!("{} of them, of which {MAX_REFERRERS} are shown", found.list.len());
+            self.problems.add(&Problem::new(format!("referrers of {subject}"), what));
+            found.list.truncate(MAX_REFERRERS);
+        }
+        Ok(found.list.into())
+    }
+
+    /// Returns the entries of an index, and nothing for what is none.
+    fn listed(&self, entry: &Entry) -> Vec<Entry> {
+        let entries = self.index(&entry.descriptor).map(|index| index.entries).unwrap_or_default();
+        let usable = |e: IndexEntry| Some(Entry { raw: e.raw, descriptor: e.descriptor.ok()? });
+        entries.into_iter().filter_map(usable).collect()
+    }
+
+    /// Returns the subject that a manifest or index names, or its own digest where it names none; nothing where it
+    /// cannot be read.
+    fn subject_of(&self, d: &Descriptor) -> Option<Digest> {
+        let subject = match d.kind() {
+            MediaType::Index => self.index(d).ok()?.subject,
+            _ => self.manifest(d).ok()?.subject,
+        };
+        Some(subject.map_or_else(|| d.digest.clone(), |subject| subject.digest))
+    }
+
+    /// Goes over the documents of a layout, once. Those of a registry are left where they are.
+    fn scan(&self) -> &Scan {
+        self.scan.get_or_init(|| match self.store.is_remote() {
+            true => Scan::default(),
+            false => Scan::of(self),
+        })
+    }
+}
+
+/// The referrers of one manifest, as they are found.
+struct Found<'a> {
+    subject: &'a Digest,
+    list: Vec<Referrer>,
+    seen: HashSet<Digest>,
+}
+
+impl Found<'_> {
+    fn add(&mut self, entry: Arc<Entry>, kind: ReferrerKind) {
+        let digest = &entry.descriptor.digest;
+        if digest != self.subject && self.seen.insert(digest.clone()) {
+            self.list.push(Referrer { entry, kind, subject: self.subject.clone() });
+        }
+    }
+}
+
+/// Tells one of cosign's tags in the reference name of an entry.
+fn kind_by_tag(d: &Descriptor) -> Option<ReferrerKind> {
+    let (_, suffix) = d.annotations.get(ANNOTATION_REF_NAME)?.rsplit_once('.')?;
+    REFERRER_SUFFIXES.into_iter().find(|known| *known == suffix).map(ReferrerKind::Cosign)
+}
+
+impl Scan {
+    fn of(catalog: &Catalog) -> Self {
+        let mut scan = Self::default();
+        for (n, group) in catalog.groups.iter().enumerate() {
+            // A reference may have its host and repository before the tag.
+            let tag = group.name.as_deref().map(|name| name.rsplit(':').next().unwrap_or(name));
+            if let Some(tag) = tag.filter(|tag| tag.contains('-')) {
+                scan.by_tag.entry(tag.to_owned()).or_default().push(n);
+            }
+        }
+        let mut todo: Vec<(Arc<Entry>, usize)> = Vec::new();
+        for group in catalog.groups.iter().rev().filter(|group| group.same_as.is_none()) {
+            todo.extend(group.entries.iter().rev().map(|entry| (entry.clone(), 0)));
+        }
+        let mut seen = HashSet::new();
+        while let Some((entry, depth)) = todo.pop() {
+            if !seen.insert(entry.descriptor.digest.clone()) {
+                continue;
+            }
+            if seen.len() > MAX_DOCUMENTS {
+                let what =
+                    format!("more than {MAX_DOCUMENTS} documents: not all were asked what they speak of");
+                catalog.problems.add(&Problem::new("index.json", what));
+                break;
+            }
+            for listed in scan.look_into(catalog, &entry, depth < MAX_DEPTH).into_iter().rev() {
+                todo.push((Arc::new(listed), depth + 1));
+            }
+        }
+        scan
+    }
+
+    /// Notes what one document speaks of, and returns what it lists.
+    fn look_into(&mut self, catalog: &Catalog, entry: &Arc<Entry>, further: bool) -> Vec<Entry> {
+        let d = &entry.descriptor;
+        if d.annotations.contains_key(ANNOTATION_REFERENCE_TYPE)
+            && let Some(reference) = Catalog::reference(entry)
+        {
+            self.by_reference.entry(reference).or_default().push(entry.clone());
+        }
+        let is_index = match d.kind() {
+            MediaType::Index => true,
+            MediaType::Manifest => false,
+            // Some producers leave the type out; the document tells.
+            _ if d.media_type.is_empty() => catalog.index(d).is_ok_and(|index| !index.entries.is_empty()),
+            _ => return Vec::new(),
+        };
+        if is_index {
+            if let Ok(index) = catalog.index(d)
+                && let Some(subject) = index.subject
+            {
+                self.note(subject.digest, entry, index.artifact_type);
+            }
+            return if further { catalog.listed(entry) } else { Vec::new() };
+        }
+        if let Ok(manifest) = catalog.manifest(d)
+            && let Some(subject) = &manifest.subject
+        {
+            self.note(subject.digest.clone(), entry, artifact_type(&manifest));
+        }
+        Vec::new()
+    }
+
+    fn note(&mut self, subject: Digest, entry: &Arc<Entry>, kind: String) {
+        self.by_subject.entry(subject).or_default().push((entry.clone(), kind));
+    }
+
+    /// Returns the groups of a tag.
+    fn groups<'a>(&'a self, tag: &str, catalog: &'a Catalog) -> impl Iterator<Item = &'a Group> {
+        self.by_tag.get(tag).into_iter().flatten().map(|n| &catalog.groups[*n])
+    }
+}
+
+/// Returns what a manifest is: the descriptor of one in a registry's answer says the same (distribution
+/// specification, "Listing Referrers").
+fn artifact_type(manifest: &Manifest) -> String {
+    match &manifest.config {
+        _ if !manifest.artifact_type.is_empty() => manifest.artifact_type.clone(),
+        Some(Ok(config)) => config.media_type.clone(),
+        _ => String::new(),
+    }
+}

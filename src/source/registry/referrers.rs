@@ -1,0 +1,176 @@
+//! Who speaks of a manifest: the referrers API, the tag that stands in for it, and cosign's tags.
+
+use serde_json::json;
+
+use super::client::{Client, Document, What};
+use super::failure::Failure;
+use super::http::Url;
+use super::{MAX_MANIFEST, Shared, check, index, pause};
+use crate::oci::{ANNOTATION_REF_NAME, Digest, Index, IndexEntry, REFERRER_SUFFIXES, referrers_tag};
+
+/// Most pages of an answer. Registries put a hundred and more on one.
+const MAX_PAGES: usize = 200;
+
+/// Most entries taken; more than is shown.
+const MAX_ENTRIES: usize = 20_000;
+
+impl Shared {
+    /// Asks who speaks of `subject`. Fetches lists and manifests, never a layer.
+    pub(super) fn referrers(&self, subject: &Digest) -> Result<Vec<IndexEntry>, Failure> {
+        self.check_pause()?;
+        check(&self.no_referrers)?;
+        // A pause of its own: what is asked here must not keep anybody from the image.
+        self.ask_referrers(subject).inspect_err(|failure| pause(&self.no_referrers, failure))
+    }
+
+    fn ask_referrers(&self, subject: &Digest) -> Result<Vec<IndexEntry>, Failure> {
+        let tag = referrers_tag(subject);
+        let mut found = match self.pages(subject)? {
+            Some(entries) => entries,
+            // No such API: then who pushes a referrer keeps a list under a tag (distribution specification,
+            // "Unavailable Referrers API").
+            None => match self.by_tag(&tag)? {
+                Some(document) => {
+                    Index::parse(&document.bytes)
+                        .map_err(|e| self.client.wrong(&format!("{tag}: {e}")))?
+                        .entries
+                }
+                None => Vec::new(),
+            },
+        };
+        for suffix in REFERRER_SUFFIXES {
+            let tag = format!("{tag}.{suffix}");
+            if let Some(document) = self.by_tag(&tag)? {
+                found.extend(self.describe(&document, &tag)?);
+            }
+        }
+        let manifests = found.iter().filter_map(|entry| entry.descriptor.as_ref().ok());
+        self.manifests.lock().extend(manifests.map(|descriptor| descriptor.digest.clone()));
+        Ok(found)
+    }
+
+    /// Returns what the referrers API says, all pages of it; nothing where there is no such API.
+    fn pages(&self, subject: &Digest) -> Result<Option<Vec<IndexEntry>>, Failure> {
+        let mut what = What::Referrers(subject.to_string());
+        let mut entries = Vec::new();
+        for page in 0..MAX_PAGES {
+            let document = match self.client.document(&what, MAX_MANIFEST) {
+                Ok(document) => document,
+                Err(Failure::Absent(_)) if page == 0 => return Ok(None),
+                Err(failure) => return Err(failure),
+            };
+            let answer = match Index::parse(&document.bytes) {
+                Ok(answer) => answer,
+                // A web page, say, for every path there is.
+                Err(_) if page == 0 && !document.media_type.contains("json") => return Ok(None),
+                Err(e) => return Err(self.client.wrong(&format!("sent no list of referrers: {e}"))),
+            };
+            entries.extend(answer.entries);
+            if entries.len() > MAX_ENTRIES {
+                log::warn!("{} has more than {MAX_ENTRIES} referrers of {subject}", self.client.host());
+                break;
+            }
+            match document.link.as_deref().and_then(next) {
+                Some(next) => what = What::Referrers(self.next_page(subject, next)?),
+                None => break,
+            }
+        }
+        Ok(Some(entries))
+    }
+
+    /// Returns what a link to the next page asks of the registry. It leads nowhere else: who we are is told to nobody.
+    fn next_page(&self, subject: &Digest, link: &str) -> Result<String, Failure> {
+        let path = match link.split_once("://") {
+            None => Some(link),
+            Some(_) => Url::parse(link).filter(|url| self.client.is_at(url)).and_then(|_| {
+                let rest = link.split_once("://")?.1;
+                rest.find('/').map(|at| &rest[at..])
+            }),
+        };
+        match path {
+            Some(path) if path.starts_with('/') && !path.starts_with("//") => Ok(path.to_owned()),
+            Some(path) if path.starts_with('?') => Ok(format!("{subject}{path}")),
+            _ => Err(self.client.wrong("sends us elsewhere for more referrers, and we do not go there")),
+        }
+    }
+
+    /// Fetches the manifest or index under a tag; nothing where there is none.
+    fn by_tag(&self, tag: &str) -> Result<Option<Document>, Failure> {
+        match self.client.document(&What::Manifest(tag.to_owned()), MAX_MANIFEST) {
+            Ok(document) => {
+                index::check_claim(&document, None).map_err(|what| self.client.wrong(&what))?;
+                Ok(Some(document))
+            }
+            Err(Failure::Absent(_)) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Makes up the entry of what is under a tag, as index.json has it, and keeps the document.
+    fn describe(&self, document: &Document, tag: &str) -> Result<Vec<IndexEntry>, Failure> {
+        let top = index::describe(&document.bytes, &document.media_type, None);
+        let top = top.map_err(|what| self.client.wrong(&what))?;
+        self.keep(&top.digest, &document.bytes);
+        let entry = json!({
+            "mediaType": top.media_type,
+            "digest": top.digest.as_str(),
+            "size": top.size,
+            "annotations": {ANNOTATION_REF_NAME: tag},
+        });
+        let index = json!({"manifests": [entry]}).to_string();
+        Ok(Index::parse(index.as_bytes()).map_err(|e| self.client.wrong(&e.to_string()))?.entries)
+    }
+}
+
+impl Client {
+    /// Says whether a URL is of this registry.
+    fn is_at(&self, url: &Url) -> bool {
+        self.base().is_some_and(|base| url.has_origin_of(&base))
+    }
+}
+
+/// Returns where a `Link` header says the next page is (RFC 8288).
+fn next(header: &str) -> Option<&str> {
+    // Links are separated by commas, which may stand in the URLs as well: those end with `>`.
+    let mut rest = header;
+    while let Some(start) = rest.find('<') {
+        let end = start + rest[start..].find('>')?;
+        let parameters = &rest[end + 1..];
+        let parameters = &parameters[..parameters.find('<').unwrap_or(parameters.len())];
+        let is_next = parameters.split([';', ',']).any(|parameter| {
+            let (name, value) = parameter.split_once('=').unwrap_or_default();
+            name.trim().eq_ignore_ascii_case("rel")
+                && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
+        });
+        if is_next {
+            return Some(&rest[start + 1..end]);
+        }
+        rest = &rest[end + 1..];
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links() {
+        for (header, link) in [
+            (
+                r#"</v2/a/referrers/sha256:1?n=2&last=x>; rel="next""#,
+                Some("/v2/a/referrers/sha256:1?n=2&last=x"),
+            ),
+            ("</a>; rel=next", Some("/a")),
+            ("</a>;rel=NEXT;title=x", Some("/a")),
+            (r#"</a,b>; rel="prev", </c,d>; rel="next""#, Some("/c,d")),
+            (r#"</a>; rel="prev""#, None),
+            ("</a>", None),
+            ("</a", None),
+            ("", None),
+            ("rel=next", None),
+        ] {
+            assert_eq!(next(header), link, "{header}");
+        }
+    }
+}

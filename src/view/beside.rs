@@ -1,0 +1,188 @@
+//! What others say of an image, beside it: `attestations/` and `referrers/`.
+//!
+//! Made when somebody looks into them, for a registry must be asked. Nothing here opens a layer.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::directories::{Built, Plan};
+use super::error::Error;
+use super::graft::Graft;
+use super::names;
+use super::skeleton::Skeleton;
+use crate::image::{Entry, ImageError, PlatformImage, Referrer, ReferrerKind};
+use crate::oci::{Descriptor, Manifest, MediaType};
+use crate::problems::Problem;
+
+/// What BuildKit says of a statement's predicate; cosign; sigstore's bundles.
+const PREDICATE_TYPES: [&str; 3] =
+    ["in-toto.io/predicate-type", "predicateType", "dev.sigstore.bundle.predicateType"];
+
+impl Plan<'_> {
+    /// Makes `attestations/` of a platform: the statements themselves, by what they state.
+    pub(super) fn attestations(&self, image: &PlatformImage) -> Built {
+        let subject = &image.entry.descriptor.digest;
+        let mut statements =
+            Statements { plan: self, tree: Skeleton::new(), numbers: HashMap::new(), seen: HashSet::new() };
+        for entry in image.attestations.iter().chain(&self.catalog.attestations(subject)) {
+            statements.manifest(entry, None)?;
+        }
+        match self.catalog.referrers(subject) {
+            Ok(referrers) => {
+                for referrer in self.in_order(&referrers).into_iter().map(|(_, referrer)| referrer) {
+                    if self.may_attest(referrer) {
+                        statements.manifest(&referrer.entry, Some(referrer))?;
+                    }
+                }
+            }
+            // What the image's own index names is had without asking anybody.
+            Err(e) if !statements.seen.is_empty() => {
+                let what = format!(
+                    "only what the image's index names is shown, for others cannot be asked for: {e}"
+                );
+                let path = self.path.trim_end_matches('/');
+                self.catalog.problems().add(&Problem::new(path, what));
+            }
+            Err(e) => return Err(e.into()),
+        }
+        Ok(statements.tree.finish())
+    }
+
+    /// Makes `referrers/` of a manifest or index: a directory for each manifest that speaks of it.
+    pub(super) fn referrers(&self, subject: &Entry) -> Built {
+        let mut tree = Skeleton::new();
+        let found = self.catalog.referrers(&subject.descriptor.digest)?;
+        for (name, referrer) in self.in_order(&found) {
+            tree.graft(0, &name, Graft::Referrer(Arc::new(referrer.clone())));
+        }
+        Ok(tree.finish())
+    }
+
+    /// Makes the directory of a referrer, if it is one.
+    pub(super) fn referrer(&self, referrer: &Referrer) -> Built {
+        self.check_subject(referrer)?;
+        self.unless_passing(self.artifact(&referrer.entry))
+    }
+
+    /// Names referrers, in an order that does not depend on who was asked.
+    fn in_order<'a>(&self, referrers: &'a [Referrer]) -> Vec<(String, &'a Referrer)> {
+        let mut sorted: Vec<&Referrer> = referrers.iter().collect();
+        sorted.sort_by(|a, b| a.entry.descriptor.digest.cmp(&b.entry.descriptor.digest));
+        let mut taken = HashSet::new();
+        let mut named = Vec::new();
+        for referrer in sorted {
+            let name = names::referrer(&referrer.kind, &referrer.entry.descriptor.digest, &taken);
+            taken.insert(name.clone());
+            named.push((name, referrer));
+        }
+        named
+    }
+
+    /// Says whether a referrer is worth reading for statements. Where that costs a download, its type must sound like it.
+    fn may_attest(&self, referrer: &Referrer) -> bool {
+        match &referrer.kind {
+            ReferrerKind::Cosign(suffix) => *suffix == "att",
+            ReferrerKind::Type(text) => {
+                let words = ["in-toto", "sigstore", "dsse", "attestation", "provenance"];
+                !self.catalog.store().is_remote() || text.is_empty() || words.iter().any(|w| text.contains(w))
+            }
+        }
+    }
+
+    /// Refuses what only claims to be a referrer: a list may say anything, a manifest's digest holds.
+    fn check_subject(&self, referrer: &Referrer) -> Result<(), Error> {
+        let d = &referrer.entry.descriptor;
+        let named = match d.kind() {
+            MediaType::Index => self.catalog.index(d).map(|index| index.subject),
+            _ => self.catalog.manifest(d).map(|manifest| manifest.subject),
+        };
+        let found = match named {
+            // What cannot be read is shown, with its failure.
+            Err(_) => return Ok(()),
+            Ok(named) => named.map(|subject| subject.digest),
+        };
+        match &found {
+            Some(found) if *found == referrer.subject => Ok(()),
+            // cosign's older signatures have no subject; their tag has it.
+            None if matches!(referrer.kind, ReferrerKind::Cosign(_)) => Ok(()),
+            _ => {
+                let (digest, subject) = (d.digest.clone(), referrer.subject.clone());
+                Err(Error::NotAReferrer { digest, subject, found: found.map(|d| d.to_string()) })
+            }
+        }
+    }
+}
+
+/// `attestations/` in the making.
+struct Statements<'a> {
+    plan: &'a Plan<'a>,
+    tree: Skeleton,
+    /// How many there are of each kind.
+    numbers: HashMap<String, usize>,
+    /// Manifests and statements that were met.
+    seen: HashSet<(String, String)>,
+}
+
+impl Statements<'_> {
+    /// Adds the statements of one manifest; `referrer` says why it is thought to speak of the platform, where not the
+    /// image's own index says so.
+    fn manifest(&mut self, entry: &Entry, referrer: Option<&Referrer>) -> Result<(), Error> {
+        let d = &entry.descriptor;
+        if !self.seen.insert((String::new(), d.digest.to_string())) {
+            return Ok(());
+        }
+        if let Some(referrer) = referrer
+            && let Err(e) = self.plan.check_subject(referrer)
+        {
+            self.plan.catalog.problems().add(&Problem::new(self.plan.path.trim_end_matches('/'), e));
+            return Ok(());
+        }
+        match self.plan.catalog.manifest(d) {
+            Ok(manifest) => self.layers(d, &manifest),
+            Err(e) => {
+                let remote = self.plan.catalog.store().is_remote();
+                if remote && Error::from(e.clone()).may_pass() {
+                    return Err(e.into());
+                }
+                // Known to hold statements: it stands for them, and reading it says what is wrong.
+                let known = referrer.is_none_or(|r| matches!(r.kind, ReferrerKind::Cosign(_)));
+                if known && !matches!(e, ImageError::Document { .. }) {
+                    self.add(names::ATTESTATION_MANIFEST.to_owned(), d);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn layers(&mut self, of: &Descriptor, manifest: &Manifest) {
+        for layer in manifest.layers.iter().flatten() {
+            let media_type = &layer.media_type;
+            let form = if layer.kind() == MediaType::InToto {
+                names::IN_TOTO
+            } else if media_type.starts_with("application/vnd.dsse.envelope") {
+                names::DSSE
+            } else if media_type.starts_with("application/vnd.dev.sigstore.bundle") {
+                names::BUNDLE
+            } else {
+                continue;
+            };
+            let said = |key: &&str| {
+                let places = [&layer.annotations, &manifest.annotations, &of.annotations];
+                places.into_iter().find_map(|annotations| annotations.get(*key))
+            };
+            let kind = PREDICATE_TYPES.iter().find_map(said).map(|text| names::predicate(text));
+            self.add(kind.unwrap_or_else(|| form.to_owned()), layer);
+        }
+    }
+
+    fn add(&mut self, kind: String, blob: &Descriptor) {
+        if !self.seen.insert((kind.clone(), blob.digest.to_string())) {
+            return;
+        }
+        let number = self.numbers.entry(kind.clone()).or_default();
+        *number += 1;
+        let name = names::attestation(&kind, *number);
+        let content = self.plan.blob(blob, &name);
+        self.tree.file(0, &name, content);
+    }
+}
