@@ -10,8 +10,7 @@ use super::walk::MAX_DEPTH;
 use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Group};
 use crate::blob::SourceError;
 use crate::oci::{
-    ANNOTATION_REF_NAME, Descriptor, Digest, IndexEntry, Manifest, MediaType, REFERRER_SUFFIXES,
-    referrers_tag,
+    ANNOTATION_REF_NAME, Descriptor, Digest, IndexEntry, MediaType, REFERRER_SUFFIXES, referrers_tag,
 };
 use crate::problems::Problem;
 
@@ -217,7 +216,7 @@ impl Scan {
         if let Ok(manifest) = catalog.manifest(d)
             && let Some(subject) = &manifest.subject
         {
-            self.note(subject.digest.clone(), entry, artifact_type(&manifest));
+            self.note(subject.digest.clone(), entry, manifest.kind().to_owned());
         }
         Vec::new()
     }
@@ -229,15 +228,5 @@ impl Scan {
     /// Returns the groups of a tag.
     fn groups<'a>(&'a self, tag: &str, catalog: &'a Catalog) -> impl Iterator<Item = &'a Group> {
         self.by_tag.get(tag).into_iter().flatten().map(|n| &catalog.groups[*n])
-    }
-}
-
-/// Returns what a manifest is: the descriptor of one in a registry's answer says the same (distribution
-/// specification, "Listing Referrers").
-fn artifact_type(manifest: &Manifest) -> String {
-    match &manifest.config {
-        _ if !manifest.artifact_type.is_empty() => manifest.artifact_type.clone(),
-        Some(Ok(config)) => config.media_type.clone(),
-        _ => String::new(),
     }
 }

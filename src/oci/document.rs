@@ -91,6 +91,16 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Returns what it is: its artifact type, else the media type of its configuration, as a registry has it where it
+    /// lists referrers (distribution specification, "Listing Referrers"). Empty where it says neither.
+    pub fn kind(&self) -> &str {
+        match &self.config {
+            _ if !self.artifact_type.is_empty() => &self.artifact_type,
+            Some(Ok(config)) => &config.media_type,
+            _ => "",
+        }
+    }
+
     /// Parses a manifest.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         let members = members(bytes)?;

@@ -130,11 +130,7 @@ impl Artifact {
             return &own.artifact_type;
         }
         let Ok(manifest) = &self.manifest else { return &own.media_type };
-        match &manifest.config {
-            _ if !manifest.artifact_type.is_empty() => &manifest.artifact_type,
-            Some(Ok(config)) => &config.media_type,
-            _ => &own.media_type,
-        }
+        Some(manifest.kind()).filter(|kind| !kind.is_empty()).unwrap_or(&own.media_type)
     }
 }
 
@@ -179,7 +175,7 @@ impl Survey {
                 }
             }
         }
-        referrers::attach(&mut survey);
+        surveyor.attach(&mut survey);
         survey
     }
 }
@@ -224,7 +220,8 @@ impl Surveyor<'_> {
         image.indexes = found.indexes.clone();
         let named = Paths::platforms(&found, self.only);
         if self.catalog.store().is_remote() {
-            self.fetch(named.iter().map(|(_, p)| &p.entry).chain(&found.attestations).collect());
+            let entries: Vec<_> = named.iter().map(|(_, p)| &p.entry).chain(&found.attestations).collect();
+            self.fetch(&entries);
         }
         image.platforms =
             named.into_iter().map(|(path, p)| self.platform(format!("{}{path}", image.path), &p)).collect();
@@ -234,22 +231,33 @@ impl Surveyor<'_> {
     }
 
     /// Asks for several documents at once: each answer takes a while, and then they are here.
-    fn fetch(&self, entries: Vec<&Arc<Entry>>) {
-        let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..AT_ONCE.min(entries.len()) {
-                scope.spawn(|| {
-                    while let Some(entry) = entries.get(next.fetch_add(1, Relaxed)) {
-                        // What fails here fails again where it is asked for, and is told there.
-                        if let Ok(manifest) = self.catalog.manifest(&entry.descriptor)
-                            && is_image_config(&manifest)
-                        {
-                            let _ = self.catalog.config(&entry.descriptor, &manifest);
-                        }
-                    }
-                });
+    fn fetch(&self, entries: &[&Arc<Entry>]) {
+        at_once(entries, |entry| {
+            // What fails here fails again where it is asked for, and is told there.
+            if let Ok(manifest) = self.catalog.manifest(&entry.descriptor)
+                && is_image_config(&manifest)
+            {
+                let _ = self.catalog.config(&entry.descriptor, &manifest);
             }
         });
+    }
+
+    /// Puts what speaks of an image or platform beside it.
+    fn attach(&self, survey: &mut Survey) {
+        for image in &mut survey.images {
+            let attestations: Vec<_> = image.attestations.iter().map(|a| a.entry.clone()).collect();
+            let of = |digest: &Digest| referrers::of(self.catalog, digest, &attestations);
+            let platforms = image.platforms.iter().map(|p| &p.entry.descriptor.digest);
+            let subjects: Vec<&Digest> =
+                platforms.chain(image.indexes.iter().map(|e| &e.descriptor.digest)).collect();
+            if self.catalog.store().is_remote() {
+                at_once(&subjects, |digest| drop(of(digest)));
+            }
+            image.referrers = image.indexes.iter().flat_map(|e| of(&e.descriptor.digest)).collect();
+            for platform in &mut image.platforms {
+                platform.referrers = of(&platform.entry.descriptor.digest);
+            }
+        }
     }
 
     fn platform(&self, path: String, image: &PlatformImage) -> PlatformReport {
@@ -338,6 +346,20 @@ impl Surveyor<'_> {
     fn problem(&self, path: String, what: &dyn std::fmt::Display) {
         self.catalog.problems().add(&Problem::new(path, what));
     }
+}
+
+/// Does something with each of several things that lie elsewhere, some at a time.
+fn at_once<T: Sync>(things: &[T], act: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(things.len()) {
+            scope.spawn(|| {
+                while let Some(thing) = things.get(next.fetch_add(1, Relaxed)) {
+                    act(thing);
+                }
+            });
+        }
+    });
 }
 
 fn is_image_config(manifest: &Manifest) -> bool {
