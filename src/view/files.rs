@@ -97,6 +97,11 @@ impl Files {
         Self { tree, layers, first_layer, is_rootfs, has_labels, depths }
     }
 
+    /// Returns the bytes of memory the tree takes.
+    pub(super) fn memory(&self) -> usize {
+        self.tree.memory()
+    }
+
     fn id(&self, node: u32) -> Result<NodeId, Error> {
         self.tree.node_id(node).ok_or(Error::Stale)
     }

@@ -1,8 +1,8 @@
 //! Places where a tree appears when somebody first looks, and the trees that appeared.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::error::Error;
 use super::files::{Files, LayerClaim};
@@ -122,31 +122,37 @@ pub(super) struct Slot {
     /// Its name there.
     pub(super) name: Box<str>,
     pub(super) graft: Graft,
-    grown: OnceLock<Arc<Tree>>,
+    grown: RwLock<Option<Arc<Tree>>>,
     growing: Mutex<()>,
 }
 
 impl Slot {
     pub(super) fn new(parent: Ino, name: &str, graft: Graft) -> Self {
-        Self { parent, name: name.into(), graft, grown: OnceLock::new(), growing: Mutex::new(()) }
+        Self { parent, name: name.into(), graft, grown: RwLock::default(), growing: Mutex::new(()) }
     }
 
     /// Returns the tree where it has grown already, without waiting.
-    pub(super) fn grown(&self) -> Option<&Arc<Tree>> {
-        self.grown.get()
+    pub(super) fn grown(&self) -> Option<Arc<Tree>> {
+        self.grown.read().clone()
     }
 
     /// Returns the tree, growing it with `grow` where it has not. Everybody who looks meanwhile waits for that one
     /// growth; a failure goes to whoever looked, and the next one tries again.
     pub(super) fn tree(&self, grow: impl FnOnce() -> Result<Tree, Error>) -> Result<Arc<Tree>, Error> {
-        if let Some(tree) = self.grown.get() {
-            return Ok(tree.clone());
+        if let Some(tree) = self.grown() {
+            return Ok(tree);
         }
         let _growing = self.growing.lock();
-        if let Some(tree) = self.grown.get() {
-            return Ok(tree.clone());
+        if let Some(tree) = self.grown() {
+            return Ok(tree);
         }
         let tree = Arc::new(grow()?);
-        Ok(self.grown.get_or_init(|| tree).clone())
+        *self.grown.write() = Some(tree.clone());
+        Ok(tree)
+    }
+
+    /// Lets the tree go, until somebody looks again.
+    pub(super) fn let_go(&self) {
+        *self.grown.write() = None;
     }
 }

@@ -41,7 +41,13 @@ impl State {
     /// Returns the tree of a slot, growing it where nobody has looked yet.
     pub(super) fn tree(&self, id: SlotId) -> Result<Arc<Tree>> {
         let slot = self.slot(id)?;
-        slot.tree(|| self.grow(id, &slot.graft))
+        let tree = slot.tree(|| self.grow(id, &slot.graft))?;
+        if let (Graft::At(..), Tree::Files(files)) = (&slot.graft, &*tree) {
+            for oldest in self.loose.touch(id, || files.memory()) {
+                self.slot(oldest)?.let_go();
+            }
+        }
+        Ok(tree)
     }
 
     fn grow(&self, id: SlotId, graft: &Graft) -> Result<Tree> {

@@ -14,6 +14,7 @@ mod grow;
 mod history;
 mod ino;
 mod links;
+mod loose;
 mod names;
 mod paths;
 mod ready;

@@ -13,7 +13,7 @@ impl State {
     pub(super) fn lists_at_once(&self, ino: Ino) -> bool {
         let Ok((slot, _)) = Self::place(ino) else { return true };
         let Ok(here) = self.slot(slot) else { return true };
-        match here.grown().map(|tree| &**tree) {
+        match here.grown().as_deref() {
             Some(Tree::Files(_)) => true,
             Some(Tree::Skeleton { skeleton, .. }) => !skeleton.is_conditional && self.links_at_once(),
             None => false,
@@ -28,7 +28,7 @@ impl State {
             Some(tree) => tree,
         };
         let Ok(Some(child)) = tree.child(node, name) else { return true };
-        if let Tree::Skeleton { skeleton, .. } = &**tree {
+        if let Tree::Skeleton { skeleton, .. } = &*tree {
             let told = |when: (usize, Class)| self.catalog.known_class(when.0).is_some();
             let found = skeleton.node(child);
             let is_directory = found.is_some_and(|found| matches!(found.kind, Kind::Directory(_)));
@@ -40,7 +40,7 @@ impl State {
         }
         match tree.graft(child) {
             Some(graft) => self.describes_at_once(Ino::root_of(graft)),
-            None => matches!(**tree, Tree::Files(_)) || self.links_at_once(),
+            None => matches!(*tree, Tree::Files(_)) || self.links_at_once(),
         }
     }
 
@@ -71,7 +71,7 @@ impl State {
             });
         }
         let Ok(here) = self.slot(slot) else { return true };
-        match here.grown().map(|tree| &**tree) {
+        match here.grown().as_deref() {
             Some(Tree::Files(files)) => files.is_at_hand(node, offset, len as u64),
             Some(Tree::Skeleton { .. }) => true,
             None => false,

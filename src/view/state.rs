@@ -10,6 +10,7 @@ use super::error::Error;
 use super::graft::{Graft, Slot, Tree};
 use super::ino::{Ino, SlotId};
 use super::links::{self, Links};
+use super::loose::Loose;
 use super::skeleton::{Content, Kind};
 use super::stats::{self, ViewStats, add, get};
 use super::xattrs::{self, Xattrs};
@@ -33,6 +34,7 @@ pub(super) struct State {
     pub(super) layers: Arc<LayerStore>,
     pub(super) slots: RwLock<Vec<Arc<Slot>>>,
     pub(super) links: Arc<Links>,
+    pub(super) loose: Loose,
     /// For the thread that counts links.
     pub(super) myself: Weak<State>,
 }
@@ -49,6 +51,7 @@ impl State {
             layers: Arc::new(layers),
             slots: RwLock::new(vec![root, unused]),
             links: Arc::default(),
+            loose: Loose::default(),
             stats: ViewStats::default(),
             myself: myself.clone(),
         })
@@ -118,7 +121,7 @@ impl State {
         if eager && slot.grown().is_none() && self.grows_quickly(&slot.graft) {
             self.grow_a_while(id);
         }
-        match slot.grown().map(|tree| &**tree) {
+        match slot.grown().as_deref() {
             Some(Tree::Files(files)) => files.attr(id, 0, &self.options),
             _ => Ok(Attr {
                 mode: 0o755,
@@ -365,7 +368,7 @@ impl State {
                 .as_ref()
                 .and_then(|s| s.grown())
             {
-                Some(tree) => match &**tree {
+                Some(tree) => match &*tree {
                     Tree::Files(files) => files.label(node, name),
                     Tree::Skeleton { .. } => Err(Error::XattrUnsupported),
                 },
@@ -383,7 +386,7 @@ impl State {
             return Ok(xattrs::of_descriptor(&descriptor, &descriptor.annotations));
         }
         let here = self.slot(slot)?;
-        match (here.grown().map(|tree| &**tree), &here.graft) {
+        match (here.grown().as_deref(), &here.graft) {
             (Some(Tree::Files(files)), _) => files.xattrs(node),
             // The directory of a manifest carries what the manifest's entry and the manifest itself say.
             (_, Graft::Platform(image)) if node == 0 => Ok(self.manifest_xattrs(&image.entry.descriptor)),
