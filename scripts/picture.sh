@@ -16,10 +16,10 @@ if [ ! -x "$venv/bin/python" ]; then
     python3 -m venv "$venv"
     "$venv/bin/pip" install -q 'rich==15.*'
 fi
-cargo build --locked --release
-PATH=$PWD/target/release:$PATH
+cargo build --locked
+PATH=$PWD/target/debug:$PATH
 
-columns=84
+columns=88
 work=$(mktemp -d -t ocifs-picture.XXXXXX)
 finish() {
     for at in "$work/mnt" "$work/bad"; do ! mountpoint -q "$at" || umount "$at"; done

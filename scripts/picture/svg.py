@@ -27,7 +27,10 @@ def main():
     # script(1) writes a line of its own at either end.
     seen = "\n".join(line for line in lines if not re.match(r"Script (started|done) on ", line)).strip()
     console = Console(width=columns, record=True, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(Text.from_ansi(seen), soft_wrap=False)
+    for line in Text.from_ansi(seen).split("\n", allow_blank=True):
+        # As terminals do, at the last column and not between words.
+        for part in line.divide(range(columns, len(line), columns)) if len(line) > columns else [line]:
+            console.print(part)
     # The same picture for the same text, and nothing in it that is fetched from elsewhere.
     picture = console.export_svg(title="ocifs", theme=DARK, unique_id="tour")
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
