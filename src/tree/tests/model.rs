@@ -278,6 +278,12 @@ proptest! {
         let records: Vec<_> = layers.iter().map(|words| layer(&words.join(" "))).collect();
         let (tree, _) = build_rootfs(&records);
         render(&tree);
+        // A tree may be let go and made again: its numbers are the inode numbers.
+        let numbers = |tree: &FileTree| -> Vec<Vec<(Vec<u8>, NodeId)>> {
+            let children = |id| tree.children(id).iter().map(|(name, id)| (name.to_vec(), id)).collect();
+            (0..tree.node_count()).filter_map(|n| tree.node_id(n)).map(children).collect()
+        };
+        prop_assert_eq!(numbers(&tree), numbers(&build_rootfs(&records).0));
         for records in &records {
             render(&build_layer(0, records).0);
         }
