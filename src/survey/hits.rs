@@ -27,7 +27,7 @@ pub struct Hit {
     pub rootfs: Option<(String, Files)>,
 }
 
-/// Names of files, [`MAX_FILES`] at most, and how many there are.
+/// Names of files, 1,000 at most, and how many there are.
 #[derive(Debug, Default)]
 pub struct Files {
     /// Paths, with bytes that are no printable ASCII escaped.

@@ -1,7 +1,7 @@
 //! What a source holds as a whole, and whether it is right: for those who ask without mounting.
 //!
 //! A [`Survey`] reads documents only. A [`Plan`] is made of one: every blob that can be reached, each once, and where in
-//! the mount it stands. [`check`] reads all of them.
+//! the mount it stands. [`check()`] reads all of them.
 
 mod check;
 mod hits;

@@ -31,7 +31,7 @@ pub struct Target {
     pub descriptor: Descriptor,
     /// What it is.
     pub role: Role,
-    /// Where it stands in the mount, [`MAX_PLACES`] at most.
+    /// Where it stands in the mount, 1,000 at most.
     pub places: Vec<String>,
     /// What its contents must hash to, by every configuration that says so; for layers.
     pub diff_ids: Vec<Digest>,
