@@ -19,7 +19,7 @@ use crate::read_at::ReadAt;
 const MAX_AT_ONCE: u64 = 8 << 20;
 
 /// Most bytes of contents fetched ahead of a reader.
-const MAX_AHEAD: u64 = 8 << 20;
+const MAX_AHEAD: u64 = 4 << 20;
 
 /// Who reads within this distance of where the last read ended reads on: the kernel asks for several pieces at once, and
 /// they come in any order.

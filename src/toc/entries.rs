@@ -1,8 +1,10 @@
 //! The entries of a table: read, held against what a tar could say, and handed out as a tar's.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
 use base64::Engine as _;
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -19,6 +21,9 @@ const MAX_CONTENTS: u64 = 256 << 30;
 
 /// Pieces that the table itself is read in, as a file of the layer.
 const OWN_PIECE: usize = 4 << 20;
+
+/// Longest text of one entry, in bytes: as many extended attributes as Linux holds fit in.
+const MAX_ENTRY: usize = 2 << 20;
 
 /// What tools put for bytes that are no UTF-8: the name in the tar is another one.
 const LOST: char = '\u{fffd}';
@@ -41,24 +46,20 @@ pub fn read(
     own: Option<&stargz::Table>,
     sink: &mut dyn FnMut(&Entry),
 ) -> Result<Contents, TocError> {
-    let bad = |e: serde_json::Error| TocError::Json(e.to_string());
-    let table: BTreeMap<String, &RawValue> = serde_json::from_slice(json).map_err(bad)?;
-    let version = table.get("version").map(|raw| raw.get());
-    if version != Some("1") {
+    let mut reader = Reader { end, contents: Contents::default(), open: None, sink };
+    let mut listing = Listing { reader: &mut reader, version: false, entries: None, wrong: None };
+    let mut json = serde_json::Deserializer::from_slice(json);
+    let done = json.deserialize_map(&mut listing).and_then(|()| json.end());
+    let Listing { version, entries, wrong, .. } = listing;
+    if let Some(wrong) = wrong {
+        return Err(wrong);
+    }
+    done.map_err(|e| TocError::Json(e.to_string()))?;
+    if !version {
         return Err(TocError::Json("its version is not 1".to_owned()));
     }
-    let entries = table.get("entries").ok_or_else(|| TocError::Json("it has no entries".to_owned()))?;
-    // Entries stay text until their turn: as values they would take many times the memory.
-    let entries: Vec<&RawValue> = serde_json::from_str(entries.get()).map_err(bad)?;
-    let mut reader = Reader { end, contents: Contents::default(), open: None, sink };
-    for (index, raw) in entries.iter().enumerate() {
-        let taken = match serde_json::from_str(raw.get()) {
-            Ok(Value::Object(object)) => reader.take(&Fields(object)),
-            _ => Err("is no object"),
-        };
-        taken.map_err(|what| TocError::Entry { index, what })?;
-    }
-    let index = entries.len().saturating_sub(1);
+    let entries = entries.ok_or_else(|| TocError::Json("it has no entries".to_owned()))?;
+    let index = entries.saturating_sub(1);
     reader.finish_file().map_err(|what| TocError::Entry { index, what })?;
     if let Some(own) = own {
         reader.take_own(own).map_err(|what| TocError::Entry { index: index + 1, what })?;
@@ -66,6 +67,67 @@ pub fn read(
     let mut contents = reader.contents;
     measure(&mut contents.chunks, end);
     Ok(contents)
+}
+
+/// A table on its way through the reader: nothing of it is kept, however much it lists.
+struct Listing<'a, 'b> {
+    reader: &'a mut Reader<'b>,
+    /// Whether it is of the version we read.
+    version: bool,
+    /// How many entries it has had.
+    entries: Option<usize>,
+    /// What was wrong with one.
+    wrong: Option<TocError>,
+}
+
+impl<'de> Visitor<'de> for &mut Listing<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table of contents")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            match name.as_str() {
+                "version" => self.version = map.next_value::<&RawValue>()?.get() == "1",
+                "entries" if self.entries.is_some() => {
+                    return Err(A::Error::custom("it has two lists of entries"));
+                }
+                "entries" => map.next_value_seed(&mut *self)?,
+                _ => _ = map.next_value::<IgnoredAny>()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let mut index = 0;
+        while let Some(raw) = list.next_element::<&RawValue>()? {
+            let taken = match raw.get() {
+                text if text.len() > MAX_ENTRY => Err("is longer than any we take"),
+                text => match serde_json::from_str(text) {
+                    Ok(Value::Object(object)) => self.reader.take(&Fields(object)),
+                    _ => Err("is no object"),
+                },
+            };
+            if let Err(what) = taken {
+                self.wrong = Some(TocError::Entry { index, what });
+                return Err(A::Error::custom(what));
+            }
+            index += 1;
+        }
+        self.entries = Some(index);
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Listing<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
 }
 
 /// Says how far each chunk's packed bytes reach: to where the next ones begin, or as far as they could at most.

@@ -128,6 +128,57 @@ fn whatever_is_in_doubt_is_refused() {
     }
 }
 
+/// Whatever bytes are turned over in a good table, what is taken of it is in order.
+#[test]
+fn a_damaged_table_does_no_harm() {
+    let good =
+        format!(r#"{{"version":1,"entries":[{}]}}"#, GOOD.replace("`D`", &format!("{D:?}"))).into_bytes();
+    let (mut random, mut taken) = (0x9e37_79b9_7f4a_7c15_u64, 0);
+    let mut next = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % below as u64) as usize
+    };
+    for _ in 0..20_000 {
+        let mut json = good.clone();
+        for _ in 0..=next(3) {
+            let (at, from) = (next(json.len()), next(json.len()));
+            match next(3) {
+                0 => json[at] = b"0123456789-.\",:{}[]eE"[next(21)],
+                1 => json[at] = json[from],
+                _ => drop(json.drain(at.min(from)..at.max(from).min(at.min(from) + 9))),
+            }
+        }
+        let mut ends = vec![0];
+        let read = read(&json, 10_000, None, &mut |entry| {
+            ends.extend(entry.extents.iter().map(|e| e.stream_offset + e.length))
+        });
+        let Ok(contents) = read else { continue };
+        taken += 1;
+        assert_eq!(ends.last(), Some(&contents.len));
+        for (n, chunk) in contents.chunks.iter().enumerate() {
+            let end = contents.chunks.get(n + 1).map_or(contents.len, |next| next.offset);
+            assert!(end > chunk.offset && (chunk.is_zeros() || end - chunk.offset <= MAX_CHUNK));
+            assert!(chunk.packed_offset + u64::from(chunk.packed_len) <= 10_000);
+        }
+    }
+    assert!(taken > 500, "{taken}");
+}
+
+#[test]
+fn what_is_not_of_the_table_is_passed_over() {
+    let json = r#"{"more":[1,{}],"entries":[{"type":"fifo","name":"p"}],"tarSplitDigest":"x","version":1}"#
+        .to_owned();
+    assert!(read(json.as_bytes(), 1, None, &mut |_| {}).is_ok());
+    let twice = json.replace("tarSplitDigest\":\"x\"", "entries\":[]");
+    assert!(matches!(read(twice.as_bytes(), 1, None, &mut |_| {}), Err(TocError::Json(_))));
+    let behind = json.clone() + "x";
+    assert!(matches!(read(behind.as_bytes(), 1, None, &mut |_| {}), Err(TocError::Json(_))));
+    let long = format!(r#"{{"type":"fifo","name":"p","more":"{}"}}"#, "x".repeat(2 << 20));
+    refuse(&long, "longer than any");
+}
+
 fn footer_of(field: &[u8], with_id: bool) -> Vec<u8> {
     let mut extra = if with_id { vec![b'S', b'G', field.len() as u8, 0] } else { Vec::new() };
     extra.extend_from_slice(field);

@@ -373,7 +373,7 @@ impl Shared {
             return Ok(parts.clone());
         }
         let (client, stats) = (self.client.clone(), self.parts_stats.clone());
-        let parts = Arc::new(Parts::open(client, stats, &self.store, digest, size)?);
+        let parts = Arc::new(Parts::open(client, stats, self.store.clone(), digest, size)?);
         all.insert(digest.clone(), parts.clone());
         Ok(parts)
     }

@@ -51,6 +51,7 @@ pub(super) struct PartsStats {
 pub(super) struct Parts {
     client: Arc<Client>,
     stats: Arc<PartsStats>,
+    store: Arc<Store>,
     digest: Digest,
     size: u64,
     /// The shared lock keeps others from evicting it.
@@ -78,7 +79,7 @@ impl Parts {
     pub(super) fn open(
         client: Arc<Client>,
         stats: Arc<PartsStats>,
-        store: &Store,
+        store: Arc<Store>,
         digest: &Digest,
         size: u64,
     ) -> Result<Self, Failure> {
@@ -87,7 +88,7 @@ impl Parts {
         let blocks = usize::try_from(size.div_ceil(BLOCK)).expect("callers bound the size");
         let here = open_note(&file, size, blocks).map_err(keep)?;
         let state = Mutex::new(State { here, under_way: Vec::new() });
-        Ok(Self { client, stats, digest: digest.clone(), size, file, state, changed: Condvar::new() })
+        Ok(Self { client, stats, store, digest: digest.clone(), size, file, state, changed: Condvar::new() })
     }
 
     /// Returns the blob's size in bytes.
@@ -218,6 +219,7 @@ impl Parts {
         write().map_err(|e| Failure::Local(format!("cannot keep parts of {}: {e}", self.digest)))?;
         self.state.lock().here[number] = HERE;
         self.changed.notify_all();
+        self.store.make_room(block.len() as u64);
         Ok(())
     }
 }

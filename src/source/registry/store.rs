@@ -23,9 +23,6 @@ const UNFINISHED: &str = ".unfinished-";
 /// Begins the name of a file that has parts of a blob.
 const PARTS: &str = ".parts-";
 
-/// What a file of parts counts for when it is opened: how much it will hold, nobody knows.
-const PARTS_SHARE: u64 = 16 << 20;
-
 /// After this long without a change an unfinished file is not resumed any more, and goes.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
@@ -148,7 +145,6 @@ impl Store {
         options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
         let file = options.open(path)?;
         let _ = file.set_modified(SystemTime::now());
-        self.make_room(PARTS_SHARE);
         match Flock::lock(file, FlockArg::LockSharedNonblock) {
             Ok(file) if file.metadata()?.is_file() => Ok(file),
             // Somebody is about to take it away.
@@ -178,7 +174,7 @@ impl Store {
     }
 
     /// Makes room after `len` bytes were added: now and then, for it takes a look at every file.
-    fn make_room(&self, len: u64) {
+    pub(super) fn make_room(&self, len: u64) {
         let added = self.added.fetch_add(len, Relaxed);
         let share = (self.limit / SWEEPS).max(1);
         if added == 0 || added / share != (added + len) / share {
