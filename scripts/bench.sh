@@ -8,7 +8,7 @@
 # --quick takes small images, for trying this script: its figures mean nothing.
 #
 # Everything lies in ${OCIFS_BENCH_DIR:-target/bench}: images/ is kept; report.txt has the table and what it was measured
-# on, results.tsv the table for programs, with every sample, samples.tsv the samples alone. docs/performance.md has more.
+# on, results.tsv the table for programs, with every sample, samples.tsv the samples alone, speed.svg draws them. docs/performance.md has more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -49,7 +49,7 @@ need_packages ca-certificates fuse3 umoci skopeo pigz gzip zstd jq python3 pytho
 if [ ! -x "$base/venv/bin/ratarmount" ]; then
     say "installing ratarmount"
     python3 -m venv "$base/venv"
-    "$base/venv/bin/pip" install -q ratarmount rapidgzip indexed_zstd
+    "$base/venv/bin/pip" install -q ratarmount rapidgzip indexed_zstd matplotlib
 fi
 if [ -z "$ocifs" ]; then
     say "building ocifs"
@@ -451,6 +451,7 @@ for row in "${only[@]}"; do
 done
 
 python3 scripts/bench/report.py "$base/samples.tsv" "$base/results.tsv" "${only[@]}" >>"$base/report.txt"
+"$base/venv/bin/python" scripts/bench/plot.py "$base/samples.tsv" "$base/speed.svg"
 say "results"
 cat "$base/report.txt"
 [ -z "${failed:-}" ] || die "a row could not be measured"
