@@ -46,7 +46,6 @@ pub struct LayerStore {
     pool: Arc<Pool>,
     stats: LayerStats,
     passes: Slots,
-    tables: bool,
 }
 
 impl LayerStore {
@@ -61,13 +60,7 @@ impl LayerStore {
             pool: Arc::new(Pool::new(CHUNKS, stats.chunks.clone())),
             stats,
             passes: Slots::new(cores),
-            tables: true,
         }
-    }
-
-    /// Goes over every layer, also where its table of contents would do: for who wants to know what is wrong with it.
-    pub fn without_tables(self) -> Self {
-        Self { tables: false, ..self }
     }
 
     /// Returns a layer, going over it where nobody has; `diff_id` is what its contents must hash to.
@@ -118,6 +111,15 @@ impl LayerStore {
         Ok(index)
     }
 
+    /// Says how a layer's table of contents, where its descriptor vouches for one, disagrees with its tar, of which
+    /// `index` is. Whoever does not fetch the layer sees what the table says.
+    pub fn disagreement(&self, descriptor: &Descriptor, index: &LayerIndex) -> Option<String> {
+        match table::claim(descriptor)? {
+            Ok(claim) => table::disagreement(&self.blobs, descriptor, &claim, &index.entries().ok()?),
+            Err(e) => Some(format!("its table of contents is of no use: {e}")),
+        }
+    }
+
     /// Says whether a layer's index is in memory.
     pub fn is_open(&self, descriptor: &Descriptor, diff_id: Option<&Digest>) -> bool {
         let algorithm = diff_id.map_or(Algorithm::Sha256, Digest::algorithm);
@@ -129,10 +131,9 @@ impl LayerStore {
         &self.stats
     }
 
-    /// Returns the table that a layer is said to have. Layers of a source that is here are gone over, and their tables
-    /// looked at only by who wants to know whether they are right.
+    /// Returns the table that a layer is said to have. Layers of a source that is here are gone over.
     fn claim(&self, descriptor: &Descriptor) -> Option<Result<Claim, TocError>> {
-        table::claim(descriptor).filter(|_| !self.tables || self.blobs.is_remote())
+        table::claim(descriptor).filter(|_| self.blobs.is_remote())
     }
 
     /// Opens a layer by its table where that saves fetching it, else by going over it.
@@ -148,7 +149,7 @@ impl LayerStore {
             Some(Err(e)) => return self.in_spite_of(&e.clone().into(), descriptor, algorithm),
             Some(Ok(claim)) => claim,
         };
-        if !self.tables || self.blobs.is_near(digest) {
+        if self.blobs.is_near(digest) {
             let mut layer = self.open(descriptor, algorithm)?;
             layer.problems.extend(table::disagreement(&self.blobs, descriptor, claim, &layer.records()?));
             return Ok(Arc::new(layer));

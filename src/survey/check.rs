@@ -177,6 +177,7 @@ impl Checker<'_> {
         outcome.unpacked = Some(stream_len);
         outcome.notes.extend(mistyped(descriptor, index.stream.compression, stream_len));
         outcome.notes.append(&mut index.problems);
+        outcome.notes.extend(self.layers.disagreement(descriptor, &index));
         // What is needed later are the entries alone.
         index.stream.chunks = Vec::new();
         index.stream.checkpoints = Vec::new();
