@@ -38,6 +38,7 @@ Examples:
 
 The mount:
   platforms/<os-arch>/                       manifest.json config.json layers/N diffs/N/… rootfs/… history
+                                             at/N/… deleted/N/… attestations/ referrers/ pretty/
   images/<name>/  artifacts/<name>/          where there are several images
   blobs/<algorithm>/<hex>                    every blob; the mount is itself an OCI layout
   .ocifs/problems  .ocifs/stats              not listed, and there by name
