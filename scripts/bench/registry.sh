@@ -8,7 +8,7 @@ registry_pid='' line_pid=''
 registry_start() {
     cat >"$work/registry.yml" <<YML
 version: 0.1
-log: {level: fatal, accesslog: {disabled: true}}
+log: {level: error, accesslog: {disabled: true}}
 storage: {filesystem: {rootdirectory: $work/registry}}
 http: {addr: "127.0.0.1:$registry_port"}
 YML
