@@ -62,6 +62,8 @@ foreign_busybox target/busybox amd64 arm64 armhf
 say "tests"
 [ -z "$long" ] || export PROPTEST_CASES=20000
 cargo test --locked
+# Every order in which threads can meet in the single flight.
+cargo test --locked --manifest-path concurrency/Cargo.toml --lib orders
 [ -z "$long" ] || cargo test --locked --test it -- --ignored
 [ -z "$long" ] || scripts/test-package.sh
 # A few seconds, from the same seed each time: that the targets build and hold; looking for more is --long's.

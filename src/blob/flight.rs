@@ -9,34 +9,44 @@ use parking_lot::Mutex;
 /// Values computed once for each key; callers of a key that is being computed wait for that one computation.
 ///
 /// A failure goes to everybody who waited for it, and is not remembered: the next caller tries again.
-pub struct Flight<K, V> {
-    places: Mutex<HashMap<K, Arc<Place<V>>>>,
+pub struct Flight<K, V, E> {
+    places: Mutex<HashMap<K, Arc<Place<V, E>>>>,
 }
 
-struct Place<V> {
-    value: Mutex<Option<V>>,
+/// Where the outcome of one computation will stand: locked until then.
+struct Place<V, E> {
+    outcome: Mutex<Option<Result<V, E>>>,
 }
 
-impl<K, V> Default for Flight<K, V> {
+impl<K, V, E> Default for Flight<K, V, E> {
     fn default() -> Self {
         Self { places: Mutex::default() }
     }
 }
 
-impl<K: Eq + Hash + Clone, V: Clone> Flight<K, V> {
+impl<K: Eq + Hash + Clone, V: Clone, E: Clone> Flight<K, V, E> {
     /// Returns the value of `key`, computing it with `make` where nobody has yet.
-    pub fn get_or_try<E>(&self, key: &K, make: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
-        let place = self.places.lock().entry(key.clone()).or_insert_with(|| Arc::new(Place::new())).clone();
-        let mut value = place.value.lock();
-        if let Some(value) = &*value {
-            return Ok(value.clone());
-        }
-        match make() {
-            Ok(made) => Ok(value.insert(made).clone()),
-            Err(e) => {
-                drop(value);
-                self.forget_failed(key, &place);
-                Err(e)
+    pub fn get_or_try(&self, key: &K, make: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
+        loop {
+            let mut places = self.places.lock();
+            let Some(place) = places.get(key).cloned() else {
+                let place = Arc::new(Place { outcome: Mutex::new(None) });
+                // Locked before anybody can see it; from then on nobody waits for it who holds the map.
+                let mut outcome = place.outcome.lock();
+                places.insert(key.clone(), place.clone());
+                drop(places);
+                let attempt = Attempt { flight: self, key, place: &place };
+                let made = outcome.insert(make()).clone();
+                match made {
+                    Ok(_) => std::mem::forget(attempt),
+                    Err(_) => drop(attempt),
+                }
+                return made;
+            };
+            drop(places);
+            // None: that one panicked. Its place is gone, and this caller computes.
+            if let Some(outcome) = &*place.outcome.lock() {
+                return outcome.clone();
             }
         }
     }
@@ -44,10 +54,11 @@ impl<K: Eq + Hash + Clone, V: Clone> Flight<K, V> {
     /// Returns the value of `key` where it is there already, without waiting.
     pub fn get(&self, key: &K) -> Option<V> {
         let place = self.places.lock().get(key)?.clone();
-        place.value.try_lock()?.clone()
+        let outcome = place.outcome.try_lock()?;
+        outcome.as_ref()?.as_ref().ok().cloned()
     }
 
-    /// Returns how many values are held.
+    /// Returns how many values are held, or being computed.
     pub fn len(&self) -> usize {
         self.places.lock().len()
     }
@@ -56,21 +67,23 @@ impl<K: Eq + Hash + Clone, V: Clone> Flight<K, V> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    fn forget_failed(&self, key: &K, place: &Arc<Place<V>>) {
-        let mut places = self.places.lock();
-        // Somebody else may already be trying again in this very place.
-        if places.get(key).is_some_and(|held| Arc::ptr_eq(held, place))
-            && place.value.try_lock().is_some_and(|v| v.is_none())
-        {
-            places.remove(key);
-        }
-    }
 }
 
-impl<V> Place<V> {
-    fn new() -> Self {
-        Self { value: Mutex::new(None) }
+/// A computation that takes its place out of the map unless it came to a value: also when it panics.
+///
+/// That happens before the place is unlocked, so whoever comes afterwards finds none and begins anew.
+struct Attempt<'a, K: Eq + Hash, V, E> {
+    flight: &'a Flight<K, V, E>,
+    key: &'a K,
+    place: &'a Arc<Place<V, E>>,
+}
+
+impl<K: Eq + Hash, V, E> Drop for Attempt<'_, K, V, E> {
+    fn drop(&mut self) {
+        let mut places = self.flight.places.lock();
+        if places.get(self.key).is_some_and(|held| Arc::ptr_eq(held, self.place)) {
+            places.remove(self.key);
+        }
     }
 }
 
@@ -83,7 +96,7 @@ mod tests {
 
     #[test]
     fn many_callers_one_computation() {
-        let flight = Flight::<u8, u8>::default();
+        let flight = Flight::<u8, u8, ()>::default();
         let made = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..16 {
@@ -91,7 +104,7 @@ mod tests {
                     let got = flight.get_or_try(&1, || {
                         made.fetch_add(1, SeqCst);
                         std::thread::sleep(Duration::from_millis(20));
-                        Ok::<_, ()>(7)
+                        Ok(7)
                     });
                     assert_eq!(got, Ok(7));
                 });
@@ -101,12 +114,37 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_not_remembered() {
-        let flight = Flight::<u8, u8>::default();
-        assert_eq!(flight.get_or_try(&1, || Err("no")), Err("no"));
+    fn a_failure_goes_to_all_who_waited_and_is_not_remembered() {
+        let flight = Flight::<u8, u8, &str>::default();
+        let made = AtomicUsize::new(0);
+        let all_there = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    all_there.wait();
+                    let got = flight.get_or_try(&1, || {
+                        made.fetch_add(1, SeqCst);
+                        std::thread::sleep(Duration::from_millis(100));
+                        Err("no")
+                    });
+                    assert_eq!(got, Err("no"));
+                });
+            }
+        });
+        // One that was late by all of the time would be a second computation.
+        assert!(made.load(SeqCst) <= 2, "{made:?}");
         assert!(flight.is_empty());
         assert_eq!(flight.get(&1), None);
-        assert_eq!(flight.get_or_try(&1, || Ok::<_, ()>(2)), Ok(2));
+        assert_eq!(flight.get_or_try(&1, || Ok(2)), Ok(2));
         assert_eq!(flight.get(&1), Some(2));
+    }
+
+    #[test]
+    fn a_panic_leaves_nothing_behind() {
+        let flight = Flight::<u8, u8, ()>::default();
+        let panicking = || flight.get_or_try(&1, || panic!("a bug"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panicking)).is_err());
+        assert!(flight.is_empty());
+        assert_eq!(flight.get_or_try(&1, || Ok(3)), Ok(3));
     }
 }

@@ -145,7 +145,7 @@ pub struct BlobStats {
 /// The blobs of one source, each verified once and re-checked on every read.
 pub struct BlobStore {
     source: Box<dyn Source>,
-    verified: Flight<Digest, Arc<VerifiedBlob>>,
+    verified: Flight<Digest, Arc<VerifiedBlob>, BlobError>,
     stats: Arc<BlobStats>,
     held: Mutex<Option<Arc<HashMap<Digest, u64>>>>,
 }

@@ -71,7 +71,7 @@ pub struct Catalog {
     classes: Vec<OnceLock<Class>>,
     images: Vec<OnceLock<Result<Arc<Image>, ImageError>>>,
     scan: OnceLock<referrers::Scan>,
-    referrers: Flight<Digest, Arc<[Referrer]>>,
+    referrers: Flight<Digest, Arc<[Referrer]>, Arc<SourceError>>,
 }
 
 impl Catalog {

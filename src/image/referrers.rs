@@ -56,8 +56,8 @@ impl Catalog {
     /// Returns what speaks of the manifest or index with this digest, each once, in no particular order.
     ///
     /// A registry is asked, once if it answers.
-    pub fn referrers(&self, subject: &Digest) -> Result<Arc<[Referrer]>, SourceError> {
-        self.referrers.get_or_try(subject, || self.find_referrers(subject))
+    pub fn referrers(&self, subject: &Digest) -> Result<Arc<[Referrer]>, Arc<SourceError>> {
+        self.referrers.get_or_try(subject, || self.find_referrers(subject).map_err(Arc::new))
     }
 
     /// Returns BuildKit's statements about a manifest that stand anywhere in a layout.

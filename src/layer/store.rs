@@ -42,7 +42,7 @@ type Which = (Digest, Algorithm, Option<Claim>);
 pub struct LayerStore {
     blobs: Arc<BlobStore>,
     cache: Option<Arc<Cache>>,
-    layers: Flight<Which, Arc<Layer>>,
+    layers: Flight<Which, Arc<Layer>, LayerError>,
     pool: Arc<Pool>,
     stats: LayerStats,
     passes: Slots,

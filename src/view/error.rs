@@ -108,7 +108,13 @@ impl From<&Error> for Error {
 
 impl From<SourceError> for Error {
     fn from(error: SourceError) -> Self {
-        Self::Source(Arc::new(error))
+        Arc::new(error).into()
+    }
+}
+
+impl From<Arc<SourceError>> for Error {
+    fn from(error: Arc<SourceError>) -> Self {
+        Self::Source(error)
     }
 }
 
