@@ -4,7 +4,7 @@
 #
 #   scripts/bench.sh [--quick] [--only ROW]… [--repeat N] [--ocifs PATH]
 #
-# ROW is one of: config blob first-look second-mount metadata tar-cold tar-warm random readers memory index-size listing registry
+# ROW is one of: config blob first-look second-mount metadata tar-cold tar-warm random readers memory index-size listing registry peers
 # --quick takes small images, for trying this script: its figures mean nothing.
 #
 # Everything lies in ${OCIFS_BENCH_DIR:-target/bench}: images/ is kept; report.txt has the table and what it was measured
@@ -14,8 +14,9 @@ cd "$(dirname "$0")/.."
 . scripts/common.sh
 . scripts/bench/images.sh
 . scripts/bench/registry.sh
+. scripts/bench/peers.sh
 
-all_rows=(config blob first-look second-mount metadata tar-cold tar-warm random readers memory index-size listing registry)
+all_rows=(config blob first-look second-mount metadata tar-cold tar-warm random readers memory index-size listing registry peers)
 only=() quick='' repeat=3 ocifs=''
 while [ $# -gt 0 ]; do
     case $1 in
@@ -45,7 +46,8 @@ measure=(python3 scripts/bench/measure.py)
 
 # Peers and images
 
-need_packages ca-certificates fuse3 umoci skopeo pigz gzip zstd jq python3 python3-venv mmdebstrap docker-registry curl
+need_packages ca-certificates fuse3 umoci skopeo pigz gzip zstd jq python3 python3-venv mmdebstrap docker-registry curl podman squashfuse \
+    squashfs-tools archivemount
 if [ ! -x "$base/venv/bin/ratarmount" ]; then
     say "installing ratarmount"
     python3 -m venv "$base/venv"

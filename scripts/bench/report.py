@@ -74,6 +74,15 @@ LINES = [
     shown("registry", "one small file of an eStargz", "registry/table", "s"),
     ratio("registry", "the same: downloaded, of all", "registry/table, down", 0.02, "registry/table, whole", unit="kB"),
     shown("registry", "for comparison: skopeo copy, umoci unpack, cat", "registry/table, skopeo", "s"),
+    shown("peers", "find, cold: ocifs, indexed", "peers/ocifs, find", "s"),
+    shown("peers", "podman pull, which unpacks", "peers/podman pull", "s"),
+    shown("peers", "podman image mount: find, cold", "peers/podman, find", "s"),
+    shown("peers", "podman image mount: tar -c, cold", "peers/podman, tar", "s"),
+    shown("peers", "mksquashfs of the unpacked tree", "peers/mksquashfs", "s"),
+    shown("peers", "squashfuse: find, cold", "peers/squashfuse, find", "s"),
+    shown("peers", "squashfuse: tar -c, cold", "peers/squashfuse, tar", "s"),
+    shown("peers", "archivemount of the largest layer: mount", "peers/archivemount, mount", "s"),
+    shown("peers", "archivemount: find, cold", "peers/archivemount, find", "s"),
 ]
 
 
