@@ -6,6 +6,7 @@
 //! ```text
 //! 8  cli                     arguments, reports, exit codes
 //! 7  fuse                    the kernel: callbacks, errno, threads
+//!    cage                    what the process gives up before it serves
 //!    survey                  what a source holds as a whole, and whether it is right
 //! 6  view                    what the user sees: names, inode numbers, grafts, failures
 //! 5  image    layer          which images there are;  one layer's bytes and its index
@@ -21,6 +22,7 @@
 
 pub mod blob;
 pub mod cache;
+pub mod cage;
 pub mod cli;
 pub mod codec;
 pub mod fuse;

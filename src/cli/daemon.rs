@@ -28,7 +28,9 @@ pub(super) fn split() -> io::Result<Role> {
         ForkResult::Child => {
             drop(read);
             setsid()?;
-            Role::Background(Starting { ready: write.into() })
+            // Opened now: later there may be no right to.
+            let null = File::options().read(true).write(true).open("/dev/null")?;
+            Role::Background(Starting { ready: write.into(), null })
         }
     })
 }
@@ -57,12 +59,13 @@ impl Waiting {
 /// The daemon's side.
 pub(super) struct Starting {
     ready: File,
+    null: File,
 }
 
 impl Starting {
     /// Lets go of the terminal and the working directory, and tells the foreground.
     pub(super) fn ready(mut self) {
-        if let Err(e) = let_go() {
+        if let Err(e) = let_go(&self.null) {
             log::warn!("cannot let go of the terminal: {e}");
         }
         // Nobody listens any more where the foreground was killed.
@@ -70,11 +73,10 @@ impl Starting {
     }
 }
 
-fn let_go() -> io::Result<()> {
+fn let_go(null: &File) -> io::Result<()> {
     chdir("/")?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
-    dup2_stdin(&null)?;
-    dup2_stdout(&null)?;
-    dup2_stderr(&null)?;
+    dup2_stdin(null)?;
+    dup2_stdout(null)?;
+    dup2_stderr(null)?;
     Ok(())
 }

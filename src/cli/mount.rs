@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use anyhow::Context as _;
 
@@ -9,9 +10,10 @@ use super::args::MountArgs;
 use super::daemon::{self, Role};
 use super::notify::Manager;
 use super::{hints, mount_options, opening};
+use crate::cage::{Cage, Needs};
 use crate::fuse::{Access, MountOptions, mount};
 use crate::layer::LayerStore;
-use crate::view::{Symlinks, View, ViewOptions};
+use crate::view::{CageStats, Symlinks, View, ViewOptions};
 
 /// A mount as it was asked for, whichever way the options were given.
 #[derive(Debug)]
@@ -61,6 +63,7 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
     }
     let entries = catalog.groups().iter().filter(|g| g.same_as.is_none()).count();
     let layers = LayerStore::new(catalog.store().clone(), cache);
+    let told = Arc::new(CageStats::default());
     let view = View::new(
         catalog,
         layers,
@@ -71,9 +74,18 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
             uid: options.uid,
             gid: options.gid,
             symlinks: options.symlinks,
+            cage: told.clone(),
         },
     );
     let hides = hints::hides(&options.mountpoint);
+    // Before mounting: the mountpoint may hide the source, or lie in it.
+    let device = Some(PathBuf::from("/dev/fuse"));
+    let cage = Cage::new(&Needs { device, ..options.source.needs() });
+    let close = move || {
+        let walls = cage.close();
+        told.seccomp.store(walls.seccomp.into(), Relaxed);
+        told.landlock.store(walls.landlock.into(), Relaxed);
+    };
     let mounted = mount(
         view,
         &MountOptions {
@@ -99,7 +111,7 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
     if options.foreground {
         let manager = Arc::new(Manager::from_env());
         let told_at_end = manager.clone();
-        return Ok(mounted.serve(|| manager.ready(), move || told_at_end.stopping())?);
+        return Ok(mounted.serve(close, || manager.ready(), move || told_at_end.stopping())?);
     }
     match daemon::split().context("cannot go to the background")? {
         Role::Foreground(waiting) => {
@@ -110,6 +122,6 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
                 status => std::process::exit(status),
             }
         }
-        Role::Background(starting) => Ok(mounted.serve(|| starting.ready(), || {})?),
+        Role::Background(starting) => Ok(mounted.serve(close, || starting.ready(), || {})?),
     }
 }

@@ -8,20 +8,17 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// Whoever started us and wants to hear; nobody, where there is no `$NOTIFY_SOCKET`.
 pub(super) struct Manager {
-    address: Option<SocketAddr>,
+    /// Opened at once: later there may be no right to.
+    line: Option<(UnixDatagram, SocketAddr)>,
 }
 
 impl Manager {
     /// Finds the manager in the environment.
     pub(super) fn from_env() -> Self {
-        let address = std::env::var_os("NOTIFY_SOCKET").and_then(|name| match address(&name) {
-            Ok(address) => Some(address),
-            Err(e) => {
-                log::warn!("NOTIFY_SOCKET={}: {e}", name.display());
-                None
-            }
+        let line = std::env::var_os("NOTIFY_SOCKET").and_then(|name| {
+            line(&name).inspect_err(|e| log::warn!("NOTIFY_SOCKET={}: {e}", name.display())).ok()
         });
-        Self { address }
+        Self { line }
     }
 
     /// Says that the mount answers.
@@ -36,12 +33,17 @@ impl Manager {
 
     /// Sends a message. One that does not arrive is logged: the mount is of use without.
     fn tell(&self, message: &str) {
-        let Some(address) = &self.address else { return };
-        let sent = UnixDatagram::unbound().and_then(|s| s.send_to_addr(message.as_bytes(), address));
-        if let Err(e) = sent {
+        let Some((socket, address)) = &self.line else { return };
+        if let Err(e) = socket.send_to_addr(message.as_bytes(), address) {
             log::warn!("the service manager cannot be told {message:?}: {e}");
         }
     }
+}
+
+/// Returns a socket, and the address that `name` stands for.
+fn line(name: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
+    let address = address(name)?;
+    Ok((UnixDatagram::unbound()?, address))
 }
 
 /// Reads a socket's name: a path, or an abstract one behind `@`.
@@ -65,7 +67,7 @@ mod tests {
         for name in [path.as_os_str(), OsStr::new(&abstract_name)] {
             let address = address(name).unwrap();
             let socket = UnixDatagram::bind_addr(&address).unwrap();
-            let manager = Manager { address: Some(address) };
+            let manager = Manager { line: Some(line(name).unwrap()) };
             manager.ready();
             manager.stopping();
             for expected in ["READY=1\nSTATUS=Mounted", "STOPPING=1\nSTATUS=Unmounting"] {
@@ -82,7 +84,7 @@ mod tests {
             assert!(address(OsStr::new(name)).is_err(), "{name}");
         }
         // Nobody listens: nothing happens.
-        Manager { address: Some(address(OsStr::new("/no/such/socket")).unwrap()) }.ready();
-        Manager { address: None }.ready();
+        Manager { line: Some(line(OsStr::new("/no/such/socket")).unwrap()) }.ready();
+        Manager { line: None }.ready();
     }
 }

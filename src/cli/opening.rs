@@ -9,6 +9,7 @@ use super::args::SourceArgs;
 use super::{cache, choose, hints, log as logging, memory, registry, source};
 use crate::blob::BlobStore;
 use crate::cache::Cache;
+use crate::cage::{Cage, Needs};
 use crate::image::Catalog;
 use crate::oci::Platform;
 use crate::problems::Problems;
@@ -33,7 +34,8 @@ pub(super) struct Options {
 pub(super) enum Log<'a> {
     /// Everything that is wrong, in this file or on the terminal.
     Warnings(Option<&'a Path>),
-    /// Failures of ocifs's own: what is wrong with the image is the command's answer.
+    /// Failures of ocifs's own: what is wrong with the image is the command's answer. Such a command needs nothing but
+    /// its source, so it runs in a cage.
     Errors,
 }
 
@@ -76,6 +78,16 @@ impl Options {
         Some(self.location.path.as_path()).filter(|_| !self.location.in_registry)
     }
 
+    /// Returns what a cage must leave possible once the source is open.
+    pub(super) fn needs(&self) -> Needs {
+        Needs {
+            source: self.path().map(Path::to_owned),
+            cache: self.cache_dir.clone(),
+            device: None,
+            network: self.location.in_registry,
+        }
+    }
+
     /// Opens the source, reads its index.json and finds the image asked for. Starts the log.
     pub(super) fn open(&self, log: Log<'_>) -> anyhow::Result<Opened> {
         memory::bound();
@@ -84,6 +96,10 @@ impl Options {
             Log::Errors => (None, true),
         };
         logging::start(file, self.verbose, quiet)?;
+        let cage = quiet.then(|| Cage::new(&self.needs()));
+        // Asking a registry begins with what a cage would not have: roots of TLS, programs that keep credentials.
+        let (at_once, then) = if self.location.in_registry { (None, cage) } else { (cage, None) };
+        at_once.map(Cage::close);
         let cache = self.cache_dir.clone().map(|dir| Arc::new(Cache::new(dir)));
         let source = match self.location.in_registry {
             true => {
@@ -93,6 +109,7 @@ impl Options {
             false => crate::source::open(&self.location.path, self.location.kind, cache.as_ref())
                 .map_err(|e| hints::with_hint(e, &self.given, &self.location.path))?,
         };
+        then.map(Cage::close);
         let mut catalog = Catalog::read(Arc::new(BlobStore::new(source)), Arc::new(Problems::default()))
             .with_context(|| self.location.path.display().to_string())?;
         let image = self.image.as_deref().map(|wanted| choose::image(&mut catalog, wanted)).transpose()?;

@@ -2,6 +2,7 @@
 
 mod attr;
 mod errno;
+mod keeper;
 mod mount;
 mod session;
 mod workers;

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{Config, Session, SessionACL};
+use parking_lot::Mutex;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Kernel;
+use super::keeper::{self, Keeper};
 use super::mount::{Mount, MountError, Request, shown};
 use crate::view::View;
 
@@ -81,26 +83,31 @@ pub fn mount(view: View, options: &MountOptions) -> Result<Mounted, MountError> 
 impl Mounted {
     /// Answers requests until the mount ends: by an outside `umount`, or by SIGTERM or SIGINT, which unmount it.
     ///
-    /// Calls `ready` when nothing can go wrong any more that belongs on a terminal, and `ending` when it begins to end.
+    /// Calls `cage` on the thread that all others come from, before any does and when nothing has to be opened any more;
+    /// then `ready`, when nothing can go wrong any more that belongs on a terminal; and `ending` when it begins to end.
+    /// The process must have one thread only.
     pub fn serve(
         self,
+        cage: impl FnOnce(),
         ready: impl FnOnce(),
         ending: impl Fn() + Send + Sync + 'static,
     ) -> Result<(), MountError> {
         let Self { session, mount } = self;
-        let signals = match Signals::new([SIGTERM, SIGINT]) {
-            Ok(signals) => signals,
+        let (keeper, signals) = match keeper_and_signals(&mount) {
+            Ok(both) => both,
             Err(e) => {
                 let _ = mount.unmount(true);
                 return Err(e.into());
             }
         };
-        let (of_signals, ending) = (mount.clone(), Arc::new(ending));
-        let ending_by_signal = ending.clone();
+        cage();
+        let ending = Arc::new(ending);
+        let (keeper, ending_by_signal) = (Arc::new(Mutex::new(keeper)), ending.clone());
+        let of_signals = keeper.clone();
         std::thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || end_on_signal(signals, &of_signals, &*ending_by_signal))
-            .inspect_err(|_| drop(mount.unmount(true)))?;
+            .spawn(move || end_on_signal(signals, &of_signals, &mount, &*ending_by_signal))
+            .inspect_err(|_| drop(keeper.lock().unmount(true)))?;
         ready();
         let ended = session.run();
         ending();
@@ -108,13 +115,24 @@ impl Mounted {
     }
 }
 
-fn end_on_signal(mut signals: Signals, mount: &Mount, ending: &dyn Fn()) {
+/// Starts the keeper, and begins to listen to signals; one that comes meanwhile waits.
+fn keeper_and_signals(mount: &Mount) -> std::io::Result<(Keeper, Signals)> {
+    let ends = keeper::ends();
+    ends.thread_block()?;
+    let keeper = Keeper::start(mount);
+    let signals = Signals::new([SIGTERM, SIGINT]);
+    ends.thread_unblock()?;
+    Ok((keeper?, signals?))
+}
+
+fn end_on_signal(mut signals: Signals, keeper: &Mutex<Keeper>, mount: &Mount, ending: &dyn Fn()) {
     let Some(signal) = signals.forever().next() else { return };
     log::info!("signal {signal}: unmounting");
     ending();
-    if let Err(busy) = mount.unmount(false) {
+    let mut keeper = keeper.lock();
+    if let Err(busy) = keeper.unmount(false) {
         log::info!("{busy}; detaching the mount instead");
-        if let Err(e) = mount.unmount(true) {
+        if let Err(e) = keeper.unmount(true) {
             log::error!("cannot unmount {}: {e}", shown(mount.path()));
         }
     }

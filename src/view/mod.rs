@@ -38,7 +38,7 @@ pub use error::Error;
 pub use history::size as human_size;
 pub use ino::Ino;
 pub use paths::Paths;
-pub use stats::ViewStats;
+pub use stats::{CageStats, ViewStats};
 
 /// How the view shows things.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +55,8 @@ pub struct ViewOptions {
     pub gid: Option<u32>,
     /// How absolute symlinks of the image are shown.
     pub symlinks: Symlinks,
+    /// What `.ocifs/stats` says of the cage.
+    pub cage: std::sync::Arc<CageStats>,
 }
 
 /// How absolute symlinks of an image are shown. Followed from a mount, they lead into the host.

@@ -355,6 +355,18 @@ impl State {
             ("part_bytes_total", "counter", "Bytes of those parts.", self.catalog.store().parts_fetched().1),
             ("layer_cached_total", "counter", "Layer indexes found in the cache.", get(&layers.cached)),
             ("layer_chunks_total", "counter", "Chunks of layers decoded and checked.", get(&layers.chunks)),
+            (
+                "cage_seccomp",
+                "gauge",
+                "Whether system calls are refused that serving never makes.",
+                get(&self.options.cage.seccomp),
+            ),
+            (
+                "cage_landlock",
+                "gauge",
+                "Version of Landlock that keeps all files but the source and the cache away; 0 for none.",
+                get(&self.options.cage.landlock),
+            ),
             ("trees", "gauge", "Directories that can grow a tree.", self.slots.read().len() as u64),
         ])
     }

@@ -18,6 +18,15 @@ pub struct ViewStats {
     pub failures: AtomicU64,
 }
 
+/// The cage round the process, told once it stands.
+#[derive(Default, Debug)]
+pub struct CageStats {
+    /// 1 where system calls are refused by seccomp.
+    pub seccomp: AtomicU64,
+    /// The version of Landlock by which files are refused; 0 where none are.
+    pub landlock: AtomicU64,
+}
+
 /// One metric: name, type, help, value.
 pub(super) type Metric = (&'static str, &'static str, &'static str, u64);
 

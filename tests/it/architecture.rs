@@ -13,7 +13,7 @@ const LINES: [&[&str]; 9] = [
     &["blob"],
     &["image", "layer"],
     &["view"],
-    &["fuse", "survey"],
+    &["cage", "fuse", "survey"],
     &["cli"],
 ];
 

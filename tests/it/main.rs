@@ -11,6 +11,7 @@ mod kit;
 mod architecture;
 mod attestations;
 mod blobs;
+mod cage;
 mod cli;
 mod corrupt;
 mod diffs;

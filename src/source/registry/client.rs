@@ -353,6 +353,11 @@ impl Client {
         Failure::Wrong(format!("{} {what}", self.host()))
     }
 
+    /// Looks for the user's credentials now, so that later no file is read and no program is run for them.
+    pub(super) fn find_credentials(&self) {
+        self.auth.credentials(|| credentials::find(&self.reference));
+    }
+
     /// Returns the header that meets a challenge; none where there are no credentials for it.
     fn authorization(
         &self,

@@ -16,7 +16,7 @@ mod xattr;
 pub(crate) use archive::{Layer, Member, PLATFORM, Packing, archive, mounted};
 pub(crate) use artifact::{DSSE, IN_TOTO, SIMPLE_SIGNING, short, tag_of};
 pub(crate) use layout::{Blob, Layout, Platform, Sample, annotate, gzip, media, named, sha256, tar};
-pub(crate) use mount::{Mount, daemons, detach, is_mounted, mounts_on, unmount};
+pub(crate) use mount::{Mount, daemons, detach, is_mounted, keepers, mounts_on, unmount};
 pub(crate) use nobody::Nobody;
 pub(crate) use process::{Done, TempDir, require_root, require_tool, run, run_for, temp_dir, wait_until};
 pub(crate) use registry::{Act, Asked, Proxy, Registry};

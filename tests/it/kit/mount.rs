@@ -87,9 +87,9 @@ impl Drop for Mount {
             complaint = Some("does not unmount");
             detach(point);
         }
-        if !wait_until(|| daemons(point).is_empty()) {
+        if !wait_until(|| processes(point).is_empty()) {
             complaint = complaint.or(Some("the daemon outlives its mount"));
-            for pid in daemons(point) {
+            for pid in processes(point) {
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
             }
         }
@@ -153,8 +153,22 @@ fn unescape(field: &str) -> String {
     field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }
 
-/// The processes of ocifs that were started for a mountpoint, told by their command lines.
+/// The processes of ocifs that serve a mountpoint, or are about to.
 pub(crate) fn daemons(point: &Path) -> Vec<i32> {
+    processes(point).into_iter().filter(|pid| !is_keeper(*pid)).collect()
+}
+
+/// The processes that wait to end a mount.
+pub(crate) fn keepers(point: &Path) -> Vec<i32> {
+    processes(point).into_iter().filter(|pid| is_keeper(*pid)).collect()
+}
+
+fn is_keeper(pid: i32) -> bool {
+    fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"ocifs-keeper\n")
+}
+
+/// The processes of ocifs that were started for a mountpoint, told by their command lines.
+fn processes(point: &Path) -> Vec<i32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
