@@ -31,7 +31,7 @@ class Registry:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         with open(f"{case.base}/registry.yml", "w", encoding="ascii") as file:
-            file.write(f"version: 0.1\nlog: {{level: fatal, accesslog: {{disabled: true}}}}\n"
+            file.write(f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
                        f"storage: {{filesystem: {{rootdirectory: {case.base}/registry}}}}\n"
                        f"http: {{addr: '127.0.0.1:{self.port}'}}\n")
         case.stack.callback(self.stop)

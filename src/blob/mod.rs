@@ -113,6 +113,14 @@ pub enum BlobError {
 }
 
 impl BlobError {
+    /// Says whether the system would not let us read: no file descriptors left, a disk that fails. The next try may go better,
+    /// other than where there is nothing, or nothing that we may read.
+    pub fn is_of_the_system(&self) -> bool {
+        let Self::Read { cause, .. } = self else { return false };
+        cause.raw_os_error().is_some()
+            && !matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+    }
+
     fn from_source(digest: &Digest, error: SourceError) -> Self {
         let digest = digest.clone();
         match error {

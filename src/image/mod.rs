@@ -43,6 +43,13 @@ pub enum ImageError {
     NoConfig(crate::oci::Digest),
 }
 
+impl ImageError {
+    /// Says whether the system would not let us read the document, so that the next try may go better.
+    pub fn is_of_the_system(&self) -> bool {
+        matches!(self, Self::Blob(e) if e.is_of_the_system())
+    }
+}
+
 /// Why a source has no catalog.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
@@ -120,9 +127,15 @@ impl Catalog {
 
     /// Returns the image of group `n`: its platforms, with nested indexes walked.
     pub fn image(&self, n: usize) -> Result<Arc<Image>, ImageError> {
-        let read = || walk::expand(self, &self.groups[n]).map(Arc::new);
-        // A failure is kept as well: the tree does not change while it is mounted.
-        self.images[n].get_or_init(read).clone()
+        if let Some(known) = self.images[n].get() {
+            return known.clone();
+        }
+        let read = walk::expand(self, &self.groups[n]).map(Arc::new);
+        match read {
+            Err(e) if e.is_of_the_system() => Err(e),
+            // A failure of the source is kept as well: the tree does not change while it is mounted.
+            read => self.images[n].get_or_init(|| read).clone(),
+        }
     }
 
     /// Returns the only image's number, where there is exactly one; reads documents until a second one is met.

@@ -40,19 +40,23 @@ pub struct PlatformImage {
     pub attestations: Vec<Arc<Entry>>,
 }
 
-/// Walks a group's entries. Fails where the one index the group is cannot be read.
+/// Walks a group's entries. Fails where the one index the group is cannot be read, or where the system would not let us
+/// read something: what is missing for that reason must not be missing for good.
 pub(super) fn expand(catalog: &Catalog, group: &Group) -> Result<Image, ImageError> {
-    let mut walk = Walk { catalog, image: Image::default(), indexes: HashSet::new(), seen: 0 };
+    let mut walk = Walk { catalog, image: Image::default(), indexes: HashSet::new(), seen: 0, passing: None };
     for entry in &group.entries {
         let alone = group.entries.len() == 1;
         match walk.visit(entry, 0) {
-            Err(e) if alone => return Err(e),
+            Err(e) if alone || e.is_of_the_system() => return Err(e),
             Err(e) => walk.report(&entry.descriptor, &e),
             Ok(()) => {}
         }
         if alone && walk.indexes.contains(&entry.descriptor.digest) {
             walk.image.index = Some(entry.clone());
         }
+    }
+    if let Some(failure) = walk.passing {
+        return Err(failure);
     }
     let mut image = walk.image;
     let mut by_reference: HashMap<Digest, Vec<Arc<Entry>>> = HashMap::new();
@@ -73,6 +77,8 @@ struct Walk<'a> {
     image: Image,
     indexes: HashSet<Digest>,
     seen: usize,
+    /// A failure that may not be one the next time.
+    passing: Option<ImageError>,
 }
 
 impl Walk<'_> {
@@ -124,8 +130,10 @@ impl Walk<'_> {
                 Err(e) => self.report(d, &format!("manifests[{n}]: {e}")),
                 Ok(descriptor) => {
                     let entry = Arc::new(Entry { raw: entry.raw, descriptor });
-                    if let Err(e) = self.visit(&entry, depth + 1) {
-                        self.report(&entry.descriptor, &e);
+                    match self.visit(&entry, depth + 1) {
+                        Err(e) if e.is_of_the_system() => return Err(e),
+                        Err(e) => self.report(&entry.descriptor, &e),
+                        Ok(()) => {}
                     }
                 }
             }
@@ -139,9 +147,15 @@ impl Walk<'_> {
         self.image.platforms.push(PlatformImage { entry: entry.clone(), platform, attestations: Vec::new() });
     }
 
-    fn platform_of_config(&self, d: &Descriptor) -> Platform {
+    fn platform_of_config(&mut self, d: &Descriptor) -> Platform {
         let config = self.catalog.manifest(d).and_then(|manifest| self.catalog.config(d, &manifest));
-        config.map(|config| config.platform).unwrap_or_default()
+        match config {
+            Ok(config) => config.platform,
+            Err(e) => {
+                self.passing = Some(e).filter(ImageError::is_of_the_system).or(self.passing.take());
+                Platform::default()
+            }
+        }
     }
 
     fn report(&self, d: &Descriptor, what: &dyn std::fmt::Display) {

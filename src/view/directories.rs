@@ -31,6 +31,12 @@ pub(super) struct Plan<'a> {
 
 pub(super) type Built = Result<Skeleton, Error>;
 
+/// Refuses a tree in which something failed that way.
+fn unless(tree: Skeleton, failed: impl Fn(&Error) -> bool) -> Built {
+    let why = tree.failures().find(|why| failed(why)).cloned();
+    why.map_or(Ok(tree), Err)
+}
+
 impl Plan<'_> {
     /// Makes the directory that grows at `graft`.
     pub(super) fn build(&self, graft: &Graft) -> Built {
@@ -42,7 +48,7 @@ impl Plan<'_> {
             Graft::Image(n) => {
                 let mut tree = Skeleton::new();
                 self.image(&mut tree, *n);
-                Ok(tree.finish())
+                unless(tree.finish(), Error::is_of_the_system)
             }
             Graft::Platform(image) => self.unless_passing(self.platform(image)),
             Graft::Pretty(entry) => self.unless_passing(self.pretty(entry)),
@@ -64,9 +70,8 @@ impl Plan<'_> {
 
     /// Refuses a tree in which something failed that may go better the next time: trees are kept for good.
     pub(super) fn unless_passing(&self, tree: Skeleton) -> Built {
-        let passing = |why: &Error| self.catalog.store().is_remote() && why.may_pass();
-        let failed = tree.failures().find(|why| passing(why)).cloned();
-        failed.map_or(Ok(tree), Err)
+        let remote = self.catalog.store().is_remote();
+        unless(tree, |why| why.is_of_the_system() || remote && why.may_pass())
     }
 
     fn root(&self) -> Built {

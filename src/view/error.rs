@@ -133,6 +133,11 @@ impl Error {
         }
     }
 
+    /// Says whether the system would not let us read, as without file descriptors: the next try may go better.
+    pub(super) fn is_of_the_system(&self) -> bool {
+        matches!(self, Self::Blob(e) | Self::Image(ImageError::Blob(e)) if e.is_of_the_system())
+    }
+
     /// Says whether something is wrong with the source, which people want to know, and not with the question.
     pub(super) fn is_problem(&self) -> bool {
         !matches!(

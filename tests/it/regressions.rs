@@ -1,6 +1,6 @@
 //! One test a bug, named after its symptom, with a comment that says what went wrong.
 
-use crate::kit::{Layout, Mount, bytes, read_errno, require_root, run, temp_dir};
+use crate::kit::{Layout, Mount, bytes, ls, read_errno, require_root, require_tool, run, temp_dir, text};
 use std::fs;
 use std::os::unix::fs::{lchown, symlink};
 
@@ -47,4 +47,23 @@ fn a_link_of_one_user_to_a_file_of_another_is_not_followed() {
         "{}",
         done.stderr
     );
+}
+
+/// What could not be read because the daemon had no file descriptors left was built into the tree, and missing for good.
+#[test]
+fn what_failed_for_want_of_descriptors_is_there_later() {
+    require_tool("prlimit");
+    let (layout, _) = Layout::sample();
+    let mount = Mount::new(layout.path());
+    let daemon = mount.daemon().to_string();
+    let limit = |soft: &str| {
+        run(std::process::Command::new("prlimit").args(["--pid", &daemon]).arg(format!("--nofile={soft}:")))
+            .ok();
+    };
+    limit("3");
+    let config = mount.join("platforms/linux-amd64/config.json");
+    assert!(fs::read(&config).is_err(), "without descriptors nothing can be opened");
+    limit("1024");
+    assert!(text(&config).contains("amd64"));
+    assert_eq!(ls(mount.join("platforms")), ["linux-amd64"]);
 }
