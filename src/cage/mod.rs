@@ -1,7 +1,7 @@
 //! The cage: what the process gives up once it has what it needs, so that a bug in a decoder becomes no more than that.
 //!
 //! Two walls, each as far as the kernel has it. A seccomp filter refuses system calls that serving never makes
-//! ([`calls`]); Landlock refuses files that are neither the source's nor the cache's ([`files`]). Both hold for the
+//! (`calls`); Landlock refuses files that are neither the source's nor the cache's (`files`). Both hold for the
 //! calling thread and all that come from it, for good. docs/decisions/0018-cage.md says why so.
 
 mod calls;
