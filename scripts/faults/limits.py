@@ -40,6 +40,16 @@ def few_descriptors(case):
     case.recovered()
 
 
+def descriptors_again(case, mount, readers):
+    limit(mount, resource.RLIMIT_NOFILE, 1024)
+    readers.progress(100)
+    case.stop(readers)
+    case.all_right(mount, "same mount, with descriptors again")
+    case.note("the same mount read everything once there were some again")
+    mount.unmount()
+    case.recovered()
+
+
 @fault(SECTION, "out of file descriptors under readers, for some seconds", quick=True)
 def no_descriptors(case):
     case.allowed = {"EIO", "EMFILE"}
@@ -49,13 +59,7 @@ def no_descriptors(case):
     readers.progress(50)
     limit(mount, resource.RLIMIT_NOFILE, 1)
     time.sleep(2)
-    limit(mount, resource.RLIMIT_NOFILE, 1024)
-    readers.progress(100)
-    case.stop(readers)
-    case.all_right(mount, "same mount, with descriptors again")
-    case.note("the same mount read everything once there were some again")
-    mount.unmount()
-    case.recovered()
+    descriptors_again(case, mount, readers)
 
 
 @fault(SECTION, "out of file descriptors before the first look, for some seconds")
@@ -66,13 +70,7 @@ def no_descriptors_cold(case):
     readers = case.readers(mount)
     time.sleep(2)
     case.require(readers.total().errors, "no reader noticed")
-    limit(mount, resource.RLIMIT_NOFILE, 1024)
-    readers.progress(100)
-    case.stop(readers)
-    case.all_right(mount, "same mount, with descriptors again")
-    case.note("the same mount read everything once there were some again")
-    mount.unmount()
-    case.recovered()
+    descriptors_again(case, mount, readers)
 
 
 @fault(SECTION, "out of memory: a control group too small for it")

@@ -73,25 +73,35 @@ def bounded_looks(case):
     case.note(f"with `--timeout {PATIENCE}` the longest look took {case.seen.slowest:.0f} s")
 
 
-@fault(SECTION, "killed in the middle of the downloads, back later")
-def killed(case):
+def slow_downloads(case):
+    """Begins readers of a registry that gives 1 MiB a second."""
     case.allowed = FAILS
     registry = Registry(case)
     registry.relay.mode, registry.relay.rate = "slow", 1 << 20
     mount = registry.mounted()
-    readers = case.readers(mount)
+    return registry, mount, case.readers(mount)
+
+
+def better(case, mount, readers, what):
+    """Sees to it that looks succeed again, and that none took too long."""
+    readers.progress(100)
+    case.stop(readers)
+    bounded_looks(case)
+    # What failed a moment ago may be refused for some seconds more.
+    time.sleep(PATIENCE + 2)
+    case.all_right(mount, what)
+
+
+@fault(SECTION, "killed in the middle of the downloads, back later")
+def killed(case):
+    registry, mount, readers = slow_downloads(case)
     time.sleep(3)
     registry.stop()
     time.sleep(PATIENCE * 2)
     case.require(readers.total().errors, "no reader noticed")
     registry.relay.mode = "good"
     registry.start()
-    readers.progress(100)
-    case.stop(readers)
-    bounded_looks(case)
-    # What failed a moment ago may be refused for some seconds more.
-    time.sleep(PATIENCE + 2)
-    case.all_right(mount, "same mount, registry back")
+    better(case, mount, readers, "same mount, registry back")
     case.note("the same mount read everything once it was back")
     mount.unmount()
     case.recovered(source=registry.source)
@@ -114,21 +124,13 @@ def gone_after(case):
 
 @fault(SECTION, "falls silent in the middle of the downloads, and wakes up")
 def silent(case):
-    case.allowed = FAILS
-    registry = Registry(case)
-    registry.relay.mode, registry.relay.rate = "slow", 1 << 20
-    mount = registry.mounted()
-    readers = case.readers(mount)
+    registry, mount, readers = slow_downloads(case)
     time.sleep(2)
     registry.relay.mode = "silent"
     time.sleep(PATIENCE * 4)
     case.require("ETIMEDOUT" in readers.total().errors, "no ETIMEDOUT")
     registry.relay.mode = "good"
-    readers.progress(100)
-    case.stop(readers)
-    bounded_looks(case)
-    time.sleep(PATIENCE + 2)
-    case.all_right(mount, "same mount, registry awake")
+    better(case, mount, readers, "same mount, registry awake")
     mount.unmount()
     registry.recovered()
 

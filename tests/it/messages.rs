@@ -160,19 +160,6 @@ fn what_is_mounted_already_is_not_mounted_twice() {
 }
 
 #[test]
-fn what_a_mount_hides_is_said() {
-    let (layout, _) = Layout::sample();
-    let directory = temp_dir();
-    let point = directory.join("mnt");
-    fs::create_dir(&point).unwrap();
-    fs::write(point.join("kept"), "kept").unwrap();
-    let done = run(Mount::command(&directory).arg(layout.path()).arg(&point));
-    assert!(unmount(&point) && wait_until(|| daemons(&point).is_empty()));
-    assert_eq!(done.code(), 0, "{}", done.stderr);
-    assert!(done.stderr.contains("was not empty"), "{}", done.stderr);
-}
-
-#[test]
 fn somebody_without_rights() {
     let (layout, _) = Layout::sample();
     let nobody = Nobody::new();

@@ -201,6 +201,7 @@ fn a_directory_that_is_not_empty_keeps_what_lies_beneath() {
     fs::write(point.join("kept"), "kept").unwrap();
     let done = run(Mount::command(&directory).arg(layout.path()).arg(&point));
     assert_eq!(done.code(), 0, "{}", done.stderr);
+    assert!(done.stderr.contains("was not empty"), "{}", done.stderr);
     assert!(!point.join("kept").exists());
     assert!(unmount(&point) && wait_until(|| daemons(&point).is_empty()));
     assert_eq!(text(point.join("kept")), "kept");
