@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe, setsid};
+use nix::unistd::{ForkResult, Pid, fork, pipe, setsid};
+
+use crate::fuse::let_go;
 
 /// The two processes after the fork.
 pub(super) enum Role {
@@ -71,12 +73,4 @@ impl Starting {
         // Nobody listens any more where the foreground was killed.
         let _ = self.ready.write_all(b"1");
     }
-}
-
-fn let_go(null: &File) -> io::Result<()> {
-    chdir("/")?;
-    dup2_stdin(null)?;
-    dup2_stdout(null)?;
-    dup2_stderr(null)?;
-    Ok(())
 }

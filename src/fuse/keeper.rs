@@ -84,12 +84,7 @@ pub(super) fn ends() -> SigSet {
 /// The keeper's life: until nobody can ask any more.
 fn keep(mut socket: UnixStream, mount: &Mount, server: Pid) -> io::Result<()> {
     prctl::set_name(c"ocifs-keeper")?;
-    chdir("/")?;
-    let null = File::options().read(true).write(true).open("/dev/null")?;
-    dup2_stdin(&null)?;
-    dup2_stdout(&null)?;
-    dup2_stderr(&null)?;
-    drop(null);
+    let_go(&File::options().read(true).write(true).open("/dev/null")?)?;
     close_others(&socket)?;
     // Nobody with the same user number looks into this process, or writes to its memory. Takes /proc/self/fd from us.
     prctl::set_dumpable(false)?;
@@ -110,6 +105,15 @@ fn keep(mut socket: UnixStream, mount: &Mount, server: Pid) -> io::Result<()> {
         };
         socket.write_all(format!("{answer}\n").as_bytes())?;
     }
+    Ok(())
+}
+
+/// Lets go of the terminal, for which `null` takes its place, and of the working directory.
+pub fn let_go(null: &File) -> io::Result<()> {
+    chdir("/")?;
+    dup2_stdin(null)?;
+    dup2_stdout(null)?;
+    dup2_stderr(null)?;
     Ok(())
 }
 

@@ -23,6 +23,7 @@ use attr::{file_attr, file_type, name_time_to_live, no_such_entry, time_to_live}
 use errno::errno;
 use workers::Workers;
 
+pub use keeper::let_go;
 pub use mount::MountError;
 pub use session::{Access, MountOptions, Mounted, mount};
 
