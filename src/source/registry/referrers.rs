@@ -1,12 +1,10 @@
 //! Who speaks of a manifest: the referrers API, the tag that stands in for it, and cosign's tags.
 
-use serde_json::json;
-
 use super::client::{Client, Document, What};
 use super::failure::Failure;
 use super::http::Url;
 use super::{MAX_MANIFEST, Shared, check, index, pause};
-use crate::oci::{ANNOTATION_REF_NAME, Digest, Index, IndexEntry, REFERRER_SUFFIXES, referrers_tag};
+use crate::oci::{Digest, Index, IndexEntry, REFERRER_SUFFIXES, referrers_tag};
 
 /// Most pages of an answer. Registries put a hundred and more on one.
 const MAX_PAGES: usize = 200;
@@ -111,14 +109,8 @@ impl Shared {
         let top = index::describe(&document.bytes, &document.media_type, None);
         let top = top.map_err(|what| self.client.wrong(&what))?;
         self.keep(&top.digest, &document.bytes);
-        let entry = json!({
-            "mediaType": top.media_type,
-            "digest": top.digest.as_str(),
-            "size": top.size,
-            "annotations": {ANNOTATION_REF_NAME: tag},
-        });
-        let index = json!({"manifests": [entry]}).to_string();
-        Ok(Index::parse(index.as_bytes()).map_err(|e| self.client.wrong(&e.to_string()))?.entries)
+        let index = index::made_up(&top, Some(tag), None);
+        Ok(Index::parse(&index).map_err(|e| self.client.wrong(&e.to_string()))?.entries)
     }
 }
 
