@@ -357,7 +357,8 @@ impl BlobStore {
         }
     }
 
-    fn distrust_after(&self, error: &BlobError) {
+    /// Tells the source, where that is what a failure means, that what it gave was something else.
+    pub fn distrust_after(&self, error: &BlobError) {
         if let BlobError::Mismatch { expected, .. } = error {
             self.distrust(expected);
         }

@@ -9,7 +9,7 @@ use super::index::LayerIndex;
 use super::pass::pass;
 use super::table::{self, Listed, Parts, Unused};
 use super::{Blob, Contents, Layer, LayerError, index_file};
-use crate::blob::{BlobError, BlobStore, Flight};
+use crate::blob::{BlobStore, Flight};
 use crate::cache::{Cache, Key, Shelf};
 use crate::oci::{Algorithm, Descriptor, Digest, MediaType};
 use crate::read_at::ReadAt;
@@ -133,7 +133,10 @@ impl LayerStore {
 
     /// Returns the table that a layer is said to have. Layers of a source that is here are gone over.
     fn claim(&self, descriptor: &Descriptor) -> Option<Result<Claim, TocError>> {
-        table::claim(descriptor).filter(|_| self.blobs.is_remote())
+        if !self.blobs.is_remote() {
+            return None;
+        }
+        table::claim(descriptor)
     }
 
     /// Opens a layer by its table where that saves fetching it, else by going over it.
@@ -257,8 +260,8 @@ impl LayerStore {
     }
 
     fn distrust_after(&self, error: &LayerError) {
-        if let LayerError::Blob(BlobError::Mismatch { expected, .. }) = error {
-            self.blobs.distrust(expected);
+        if let LayerError::Blob(e) = error {
+            self.blobs.distrust_after(e);
         }
     }
 }
