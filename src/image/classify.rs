@@ -36,9 +36,9 @@ pub(super) fn entry(catalog: &Catalog, entry: &Entry) -> Class {
         MediaType::Index => index(catalog, d),
         MediaType::Manifest => manifest(catalog, d),
         // Some producers leave the type out; the document tells. A type we do not know is not an error (rule 16).
-        MediaType::Other if d.media_type.is_empty() => match catalog.index(d) {
-            Ok(found) if !found.entries.is_empty() => index(catalog, d),
-            _ => manifest(catalog, d),
+        MediaType::Other if d.media_type.is_empty() => match catalog.lists_entries(d) {
+            true => index(catalog, d),
+            false => manifest(catalog, d),
         },
         _ => Class::Artifact,
     }

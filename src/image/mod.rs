@@ -16,7 +16,7 @@ use crate::problems::{Problem, Problems};
 pub use classify::Class;
 pub use groups::Group;
 pub use referrers::{Referrer, ReferrerKind};
-pub use walk::{Image, PlatformImage};
+pub use walk::{Image, MAX_DEPTH, PlatformImage};
 
 /// Marks BuildKit's attestation manifests.
 const ANNOTATION_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
@@ -68,6 +68,17 @@ pub struct Entry {
     pub raw: Box<str>,
     /// What they say.
     pub descriptor: Descriptor,
+}
+
+impl Entry {
+    /// Says how the platform that the entry states and that of its configuration differ, where both state one.
+    pub fn contradiction(&self, config: &ImageConfig) -> Option<String> {
+        let stated = self.descriptor.platform.as_ref().filter(|p| p.is_stated())?;
+        let own = Some(&config.platform).filter(|p| p.is_stated())?;
+        let (a, b) = (stated.normalized(), own.normalized());
+        let differ = (a.os, a.architecture) != (b.os, b.architecture);
+        differ.then(|| format!("says {stated}, the configuration says {own}"))
+    }
 }
 
 /// Every image reachable from index.json. The index is read once; the rest when asked for, once.
@@ -168,6 +179,11 @@ impl Catalog {
         self.classes.push(OnceLock::new());
         self.images.push(OnceLock::new());
         Some(self.groups.len() - 1)
+    }
+
+    /// Says whether a document without a media type, as some producers write it, is an index: it lists something.
+    fn lists_entries(&self, d: &Descriptor) -> bool {
+        self.index(d).is_ok_and(|index| !index.entries.is_empty())
     }
 
     /// Reads and parses an index.

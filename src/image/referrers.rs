@@ -201,8 +201,7 @@ impl Scan {
         let is_index = match d.kind() {
             MediaType::Index => true,
             MediaType::Manifest => false,
-            // Some producers leave the type out; the document tells.
-            _ if d.media_type.is_empty() => catalog.index(d).is_ok_and(|index| !index.entries.is_empty()),
+            _ if d.media_type.is_empty() => catalog.lists_entries(d),
             _ => return Vec::new(),
         };
         if is_index {

@@ -9,7 +9,7 @@ use crate::problems::Problem;
 
 /// Deepest nesting of indexes followed. Real ones nest once; loops cannot be (a digest cannot contain itself), but
 /// a chain of any length can.
-pub(super) const MAX_DEPTH: usize = 8;
+pub const MAX_DEPTH: usize = 8;
 
 /// Most entries of one image looked at. The largest official images have some thirty.
 const MAX_ENTRIES: usize = 10_000;
@@ -96,7 +96,7 @@ impl Walk<'_> {
         let d = &entry.descriptor;
         match d.kind() {
             MediaType::Index => return self.nested(entry, depth),
-            MediaType::Other if d.media_type.is_empty() && self.lists_entries(d) => {
+            MediaType::Other if d.media_type.is_empty() && self.catalog.lists_entries(d) => {
                 return self.nested(entry, depth);
             }
             _ => {}
@@ -107,11 +107,6 @@ impl Walk<'_> {
             Class::Attestation => self.image.attestations.push(entry.clone()),
         }
         Ok(())
-    }
-
-    /// Some producers leave the type out; the document tells.
-    fn lists_entries(&self, d: &Descriptor) -> bool {
-        self.catalog.index(d).is_ok_and(|index| !index.entries.is_empty())
     }
 
     fn nested(&mut self, entry: &Arc<Entry>, depth: usize) -> Result<(), ImageError> {
@@ -159,8 +154,7 @@ impl Walk<'_> {
     }
 
     fn report(&self, d: &Descriptor, what: &dyn std::fmt::Display) {
-        let path = format!("blobs/{}/{}", d.digest.algorithm_name(), d.digest.encoded());
-        self.catalog.problems.add(&Problem::new(path, what));
+        self.catalog.problems.add(&Problem::new(d.digest.blob_path(), what));
     }
 }
 

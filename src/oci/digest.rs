@@ -105,6 +105,28 @@ impl Digest {
         Some(hasher.finish())
     }
 
+    /// Returns the sha256 whose bytes these are.
+    pub fn from_sha256(bytes: &[u8; 32]) -> Self {
+        Self { text: format!("sha256:{}", hex(bytes)).into() }
+    }
+
+    /// Returns the bytes of a sha256; nothing for another algorithm.
+    pub fn sha256_bytes(&self) -> Option<[u8; 32]> {
+        if self.algorithm() != Algorithm::Sha256 {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(self.encoded().as_bytes().chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(bytes)
+    }
+
+    /// Returns where the blob stands in a layout (image-layout.md, "Blobs").
+    pub fn blob_path(&self) -> String {
+        format!("blobs/{}/{}", self.algorithm_name(), self.encoded())
+    }
+
     /// Returns the algorithm.
     pub fn algorithm(&self) -> Algorithm {
         Algorithm::of_name(self.algorithm_name())
@@ -220,6 +242,16 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bytes_of_a_sha256() {
+        let digest = Digest::of(Algorithm::Sha256, b"abc").unwrap();
+        let bytes = digest.sha256_bytes().unwrap();
+        assert_eq!((bytes[0], bytes[31]), (0xba, 0xad));
+        assert_eq!(Digest::from_sha256(&bytes), digest);
+        assert_eq!(Digest::of(Algorithm::Blake3, b"abc").unwrap().sha256_bytes(), None);
+        assert_eq!(digest.blob_path(), format!("blobs/sha256/{}", digest.encoded()));
+    }
 
     #[test]
     fn grammar() {

@@ -1,6 +1,5 @@
 //! An OCI layout directory (image-layout.md).
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
@@ -115,7 +114,7 @@ impl Source for LayoutDir {
     }
 
     fn open(&self, digest: &Digest) -> Result<Box<dyn ReadAt>, SourceError> {
-        let (file, _) = self.regular(&blob_path(digest))?;
+        let (file, _) = self.regular(Path::new(&digest.blob_path()))?;
         Ok(Box::new(file))
     }
 
@@ -126,7 +125,7 @@ impl Source for LayoutDir {
                 // Anything may lie around in there (.DS_Store, temporary files): only digests are blobs.
                 let Ok(digest) = Digest::parse(&format!("{algorithm}:{encoded}")) else { continue };
                 // A FIFO in a blob's place is listed: it is there, and reading it says what is wrong with it.
-                if let Ok(stat) = fstatat(&self.dir, &blob_path(&digest), AtFlags::empty()) {
+                if let Ok(stat) = fstatat(&self.dir, digest.blob_path().as_str(), AtFlags::empty()) {
                     let size = if is(&stat, SFlag::S_IFREG) { stat.st_size } else { 0 };
                     blobs.push((digest, u64::try_from(size).unwrap_or(0)));
                 }
@@ -144,10 +143,6 @@ impl std::fmt::Debug for LayoutDir {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LayoutDir").field("path", &self.path).finish()
     }
-}
-
-fn blob_path(digest: &Digest) -> PathBuf {
-    [OsStr::new("blobs"), OsStr::new(digest.algorithm_name()), OsStr::new(digest.encoded())].iter().collect()
 }
 
 /// Tells what is not there from what cannot be looked at. A link that leads nowhere is not there.

@@ -76,7 +76,7 @@ impl Source for LayoutTar {
 }
 
 fn blob_name(digest: &Digest) -> Vec<u8> {
-    format!("blobs/{}/{}", digest.algorithm_name(), digest.encoded()).into_bytes()
+    digest.blob_path().into_bytes()
 }
 
 /// Says whether the index.json of `archive` leads to a manifest that is there; with layers, if `layers` are wanted.

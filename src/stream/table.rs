@@ -211,7 +211,7 @@ impl<I: Input> TableStream<I> {
         let unpacked =
             cursor.skip_to(&packed, chunk.skip.into()).and_then(|()| cursor.fill(&packed, &mut bytes));
         unpacked.map_err(|e| in_blob(e, self.compression, chunk, packed.len()))?;
-        let expected = digest(&chunk.digest);
+        let expected = Digest::from_sha256(&chunk.digest);
         match Digest::of(Algorithm::Sha256, &bytes) {
             Some(found) if found == expected => Ok(bytes),
             Some(found) => Err(StreamError::Mismatch { offset: chunk.packed_offset, expected, found }),
@@ -234,12 +234,6 @@ fn in_blob(error: StreamError, compression: Compression, chunk: &Chunk, packed: 
         }
         other => other,
     }
-}
-
-/// Returns a sha256 as a digest.
-fn digest(bytes: &[u8; 32]) -> Digest {
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Digest::parse(&format!("sha256:{hex}")).expect("64 hex digits are a sha256")
 }
 
 impl<I: Input> Fetch for TableStream<I> {

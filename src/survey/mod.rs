@@ -321,10 +321,11 @@ impl Surveyor<'_> {
     fn artifacts(&self, n: usize) -> Vec<Artifact> {
         let group = &self.catalog.groups()[n];
         let one = |entry: &Arc<Entry>| {
-            let mut path = self.paths.artifact(group.name.as_deref(), &entry.descriptor.digest);
-            if group.entries.len() > 1 {
-                path = format!("{path}{}/", entry.descriptor.digest.as_str().replacen(':', "-", 1));
-            }
+            let (name, digest) = (group.name.as_deref(), &entry.descriptor.digest);
+            let path = match group.entries.len() {
+                1 => self.paths.artifact(name, digest),
+                _ => self.paths.one_of_artifacts(name, digest),
+            };
             self.artifact(self.names(n), path, entry)
         };
         group.entries.iter().map(one).collect()
@@ -335,7 +336,7 @@ impl Surveyor<'_> {
         let is_manifest = entry.descriptor.kind() == MediaType::Manifest;
         if let (Err(e), true) = (&manifest, is_manifest) {
             let shown = match path.is_empty() {
-                true => blob_path(&entry.descriptor.digest),
+                true => entry.descriptor.digest.blob_path(),
                 false => format!("{path}manifest.json"),
             };
             self.problem(shown, e);
@@ -366,23 +367,11 @@ fn is_image_config(manifest: &Manifest) -> bool {
     matches!(&manifest.config, Some(Ok(config)) if config.kind() == MediaType::Config)
 }
 
-/// Returns where a blob stands that no directory of an image shows.
-fn blob_path(digest: &Digest) -> String {
-    format!("blobs/{}/{}", digest.algorithm_name(), digest.encoded())
-}
-
 /// Returns what entry, manifest and configuration of a platform say differently, and at which file.
 fn contradictions(report: &PlatformReport) -> Vec<(&'static str, String)> {
     let (Ok(manifest), Ok(config)) = (&report.manifest, &report.config) else { return Vec::new() };
     let mut found = Vec::new();
-    let stated = report.entry.descriptor.platform.as_ref().filter(|p| p.is_stated());
-    if let Some(stated) = stated.filter(|_| config.platform.is_stated()) {
-        let (a, b) = (stated.normalized(), config.platform.normalized());
-        if (a.os, a.architecture) != (b.os, b.architecture) {
-            let own = &config.platform;
-            found.push(("descriptor.json", format!("says {stated}, the configuration says {own}")));
-        }
-    }
+    found.extend(report.entry.contradiction(config).map(|what| ("descriptor.json", what)));
     found.extend(refusals(manifest, config).into_iter().map(|what| ("rootfs", what)));
     found
 }

@@ -3,12 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Artifact, Image, PlatformReport, Survey, Verdict, blob_path, refusals};
-use crate::image::{Catalog, Entry, ImageError};
+use super::{Artifact, Image, PlatformReport, Survey, Verdict, refusals};
+use crate::image::{Catalog, Entry, ImageError, MAX_DEPTH};
 use crate::oci::{Descriptor, DescriptorError, Digest, MediaType};
-
-/// Deepest nesting of indexes followed in what is no image.
-const MAX_DEPTH: usize = 8;
 
 /// Most places told of one blob. The empty layer may be in every image of a large layout.
 pub(super) const MAX_PLACES: usize = 1_000;
@@ -95,7 +92,7 @@ impl Plan {
             let own = image.index.as_ref().is_some_and(|i| i.descriptor.digest == entry.descriptor.digest);
             let path = match own {
                 true => format!("{}image-index.json", image.path),
-                false => blob_path(&entry.descriptor.digest),
+                false => entry.descriptor.digest.blob_path(),
             };
             self.target(&entry.descriptor, Role::Document, path);
         }
@@ -178,7 +175,7 @@ impl Plan {
             let before = self.targets.len();
             let path = match depth {
                 0 => format!("{}manifest.json", artifact.path),
-                _ => blob_path(&d.digest),
+                _ => d.digest.blob_path(),
             };
             self.target(d, Role::Document, path.clone());
             let is_new = self.targets.len() > before;
@@ -205,7 +202,7 @@ impl Plan {
     fn manifest(&mut self, directory: Option<&str>, artifact: &Artifact) {
         let place = |name: &str, digest: &Digest| match directory.filter(|d| !d.is_empty()) {
             Some(directory) => format!("{directory}{name}"),
-            None => blob_path(digest),
+            None => digest.blob_path(),
         };
         let d = &artifact.entry.descriptor;
         let is_manifest = d.kind() == MediaType::Manifest || d.media_type.is_empty();

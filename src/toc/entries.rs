@@ -271,21 +271,8 @@ impl Reader<'_> {
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let digest = Digest::of(Algorithm::Sha256, bytes).and_then(|digest| bytes_of(&digest));
+    let digest = Digest::of(Algorithm::Sha256, bytes).and_then(|digest| digest.sha256_bytes());
     digest.expect("sha256 is known, and has 32 bytes")
-}
-
-/// Returns the bytes of a sha256.
-fn bytes_of(digest: &Digest) -> Option<[u8; 32]> {
-    if digest.algorithm() != Algorithm::Sha256 {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    let hex = digest.encoded().as_bytes().chunks_exact(2);
-    for (byte, pair) in bytes.iter_mut().zip(hex) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 fn entry(fields: &Fields, kind: &str, at: u64) -> Taken<Entry> {
@@ -391,7 +378,7 @@ impl Fields {
     fn digest(&self, names: impl Iterator<Item = &'static str>) -> Taken<[u8; 32]> {
         for name in names {
             if let Some(text) = self.text(name)?.filter(|text| !text.is_empty()) {
-                let digest = Digest::parse(text).ok().and_then(|digest| bytes_of(&digest));
+                let digest = Digest::parse(text).ok().and_then(|digest| digest.sha256_bytes());
                 return digest.ok_or("has a digest that is no sha256");
             }
         }

@@ -156,8 +156,7 @@ impl Plan<'_> {
                 several => {
                     let directory = tree.skeleton.directory(directory, &name);
                     for entry in several {
-                        let name =
-                            names::component(&entry.descriptor.digest.as_str().replacen(':', "-", 1), &[]);
+                        let name = names::entry(&entry.descriptor.digest);
                         tree.skeleton.graft(directory, &name, Graft::Artifact(entry.clone()));
                         tree.skeleton.only_when(first, Class::Artifact);
                     }
@@ -418,13 +417,8 @@ impl Plan<'_> {
 
     /// The descriptor is what selects an image, the configuration what it is (rule 61).
     fn check_platform(&self, image: &PlatformImage, config: &ImageConfig) {
-        let own = &config.platform;
-        if let Some(stated) = image.entry.descriptor.platform.as_ref().filter(|p| p.is_stated())
-            && own.is_stated()
-            && (stated.normalized().os, stated.normalized().architecture)
-                != (own.normalized().os, own.normalized().architecture)
-        {
-            self.problem(names::DESCRIPTOR, &format!("says {stated}, the configuration says {own}"));
+        if let Some(what) = image.entry.contradiction(config) {
+            self.problem(names::DESCRIPTOR, &what);
         }
     }
 

@@ -86,6 +86,11 @@ pub(super) fn with_digest(name: &str, digest: &Digest, taken: &HashSet<String>) 
     }
 }
 
+/// Names an entry of an index by its digest.
+pub(super) fn entry(digest: &Digest) -> String {
+    component(&format!("{}-{}", digest.algorithm_name(), digest.encoded()), &[])
+}
+
 /// Turns the names of a source's images into paths below `images/` and `artifacts/`.
 ///
 /// A slash makes directories, unless a name's beginning is itself a name: then the longer one is escaped whole, so that
@@ -111,7 +116,7 @@ impl<'a> ImagePaths<'a> {
     }
 
     fn unnamed(&self, digest: &Digest) -> String {
-        let name = component(&format!("{}-{}", digest.algorithm_name(), digest.encoded()), &[]);
+        let name = entry(digest);
         // Referrers' fallback tags are names of this very form. An escape is never empty, so no name ends in `%`.
         match self.names.contains(name.as_str()) {
             true => format!("{name}%"),

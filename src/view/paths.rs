@@ -35,6 +35,11 @@ impl<'a> Paths<'a> {
         format!("{}/{}/", names::ARTIFACTS, self.names.path(name, digest).join("/"))
     }
 
+    /// Returns the directory of one of several artifacts of one name.
+    pub fn one_of_artifacts(&self, name: Option<&str>, digest: &Digest) -> String {
+        format!("{}{}/", self.artifact(name, digest), names::entry(digest))
+    }
+
     /// Returns the directories of an image's platforms, below that of the image; all, or those that are `only`.
     pub fn platforms(image: &Image, only: Option<&Platform>) -> Vec<(String, Arc<PlatformImage>)> {
         let named = directories::named_platforms(&image.platforms, only);
