@@ -87,7 +87,8 @@ pub struct Catalog {
     problems: Arc<Problems>,
     groups: Vec<Group>,
     classes: Vec<OnceLock<Class>>,
-    images: Vec<OnceLock<Result<Arc<Image>, ImageError>>>,
+    /// A failure of the source is kept as a value: the tree does not change while it is mounted.
+    images: Flight<usize, Result<Arc<Image>, ImageError>, ImageError>,
     scan: OnceLock<referrers::Scan>,
     referrers: Flight<Digest, Arc<[Referrer]>, Arc<SourceError>>,
 }
@@ -106,8 +107,8 @@ impl Catalog {
         }
         let groups = groups::group(entries);
         let classes = groups.iter().map(|_| OnceLock::new()).collect();
-        let images = groups.iter().map(|_| OnceLock::new()).collect();
-        let (scan, referrers) = (OnceLock::new(), Flight::default());
+        let scan = OnceLock::new();
+        let (images, referrers) = (Flight::default(), Flight::default());
         Ok(Self { store, problems, groups, classes, images, scan, referrers })
     }
 
@@ -138,15 +139,10 @@ impl Catalog {
 
     /// Returns the image of group `n`: its platforms, with nested indexes walked.
     pub fn image(&self, n: usize) -> Result<Arc<Image>, ImageError> {
-        if let Some(known) = self.images[n].get() {
-            return known.clone();
-        }
-        let read = walk::expand(self, &self.groups[n]).map(Arc::new);
-        match read {
+        self.images.get_or_try(&n, || match walk::expand(self, &self.groups[n]).map(Arc::new) {
             Err(e) if e.is_of_the_system() => Err(e),
-            // A failure of the source is kept as well: the tree does not change while it is mounted.
-            read => self.images[n].get_or_init(|| read).clone(),
-        }
+            read => Ok(read),
+        })?
     }
 
     /// Returns the only image's number, where there is exactly one; reads documents until a second one is met.
@@ -177,7 +173,6 @@ impl Catalog {
         let entry = walk::find(self, digest)?;
         self.groups.push(Group { name: None, entries: vec![entry], same_as: None });
         self.classes.push(OnceLock::new());
-        self.images.push(OnceLock::new());
         Some(self.groups.len() - 1)
     }
 
