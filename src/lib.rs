@@ -18,6 +18,7 @@
 //!    cache                   what is kept on disk from one mount to the next
 //! 0  oci      read_at        the specification as types;  the one reading trait
 //!    problems                what is wrong with the source, a line each
+//!    side_by_side            several things done at once
 //! ```
 
 pub mod blob;
@@ -31,6 +32,7 @@ pub mod layer;
 pub mod oci;
 pub mod problems;
 pub mod read_at;
+pub mod side_by_side;
 pub mod source;
 pub mod stream;
 pub mod survey;

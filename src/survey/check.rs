@@ -1,8 +1,6 @@
 //! Reading everything, on all processors, each blob once.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-use parking_lot::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::progress::Watched;
 use super::{Hit, Plan, Progress, Role, Target, Verdict, hits, lint};
@@ -11,6 +9,7 @@ use crate::image::Catalog;
 use crate::layer::{LayerError, LayerIndex, LayerStore, mistyped};
 use crate::oci::{Algorithm, Descriptor, Hasher};
 use crate::read_at::ReadAt as _;
+use crate::side_by_side::side_by_side;
 use std::sync::Arc;
 
 /// Bytes hashed at once.
@@ -62,24 +61,14 @@ pub fn check(
     // The largest first, so that no thread is left alone with one at the end.
     let mut order: Vec<usize> = (0..plan.targets.len()).collect();
     order.sort_by_key(|n| std::cmp::Reverse(plan.targets[*n].descriptor.size));
-    let outcomes: Vec<Mutex<Option<Outcome>>> = order.iter().map(|_| Mutex::new(None)).collect();
-    let next = AtomicUsize::new(0);
     let checker = Checker { store: catalog.store(), layers, deep, progress };
-    let work = || {
-        while let Some(&n) = order.get(next.fetch_add(1, Relaxed)) {
-            *outcomes[n].lock() = Some(checker.one(&plan.targets[n]));
-        }
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(order.len());
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(work);
-        }
-        work();
-    });
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let checked = side_by_side(&order, threads, |n| checker.one(&plan.targets[*n]));
     let unknown = || Outcome::new(Verdict::Unknown("not looked at".to_owned()));
-    let mut outcomes: Vec<Outcome> =
-        outcomes.into_iter().map(|o| o.into_inner().unwrap_or_else(unknown)).collect();
+    let mut outcomes: Vec<Outcome> = plan.targets.iter().map(|_| unknown()).collect();
+    for (n, outcome) in order.into_iter().zip(checked) {
+        outcomes[n] = outcome.unwrap_or_else(unknown);
+    }
     mark_missing(plan, &mut outcomes);
     hits::in_rootfs(layers, plan, &mut outcomes);
     let notes = if deep { lint::trees(plan, &outcomes) } else { Vec::new() };

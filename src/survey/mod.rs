@@ -13,12 +13,12 @@ mod verdict;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::image::{Catalog, Class, Entry, ImageError, PlatformImage};
 use crate::layer::LayerStore;
 use crate::oci::{Descriptor, DescriptorError, Digest, ImageConfig, Manifest, MediaType, Platform};
 use crate::problems::Problem;
+use crate::side_by_side::side_by_side;
 use crate::view::Paths;
 
 pub use check::{Checked, Outcome, check};
@@ -232,7 +232,7 @@ impl Surveyor<'_> {
 
     /// Asks for several documents at once: each answer takes a while, and then they are here.
     fn fetch(&self, entries: &[&Arc<Entry>]) {
-        at_once(entries, |entry| {
+        side_by_side(entries, AT_ONCE, |entry| {
             // What fails here fails again where it is asked for, and is told there.
             if let Ok(manifest) = self.catalog.manifest(&entry.descriptor)
                 && is_image_config(&manifest)
@@ -251,7 +251,7 @@ impl Surveyor<'_> {
             let subjects: Vec<&Digest> =
                 platforms.chain(image.indexes.iter().map(|e| &e.descriptor.digest)).collect();
             if self.catalog.store().is_remote() {
-                at_once(&subjects, |digest| drop(of(digest)));
+                side_by_side(&subjects, AT_ONCE, |digest| drop(of(digest)));
             }
             image.referrers = image.indexes.iter().flat_map(|e| of(&e.descriptor.digest)).collect();
             for platform in &mut image.platforms {
@@ -347,20 +347,6 @@ impl Surveyor<'_> {
     fn problem(&self, path: String, what: &dyn std::fmt::Display) {
         self.catalog.problems().add(&Problem::new(path, what));
     }
-}
-
-/// Does something with each of several things that lie elsewhere, some at a time.
-fn at_once<T: Sync>(things: &[T], act: impl Fn(&T) + Sync) {
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(things.len()) {
-            scope.spawn(|| {
-                while let Some(thing) = things.get(next.fetch_add(1, Relaxed)) {
-                    act(thing);
-                }
-            });
-        }
-    });
 }
 
 fn is_image_config(manifest: &Manifest) -> bool {

@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::attr::{Attr, FileKind, Time};
 use super::error::Error;
 use super::ino::{Ino, SlotId};
 use super::xattrs::{self, Xattrs};
 use super::{Symlinks, ViewOptions};
-use crate::layer::{Layer, LayerStore, mistyped};
+use crate::layer::{Layer, LayerError, LayerStore, mistyped};
 use crate::oci::{Descriptor, Digest};
+use crate::side_by_side::side_by_side;
 use crate::tree::{self, FileTree, Kind, NodeId};
 
 /// Most layers of one image. Builders stop at 127; overlayfs at some hundred.
@@ -304,30 +304,10 @@ fn built<T>(
 
 /// Opens layers side by side. Passes are as many at once as there are cores; what is elsewhere is waited for together.
 fn open_all(store: &Arc<LayerStore>, claims: &[LayerClaim]) -> Result<Vec<Arc<Layer>>, Error> {
-    let next = AtomicUsize::new(0);
-    let open = || {
-        let mut opened = Vec::new();
-        while let Some((n, claim)) = Some(next.fetch_add(1, Relaxed)).and_then(|n| Some((n, claims.get(n)?)))
-        {
-            opened.push((n, store.layer(&claim.descriptor, claim.diff_id.as_ref())));
-        }
-        opened
-    };
-    let threads = MAX_OPENING.min(claims.len());
-    let mut opened = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(open)).collect();
-        let mut opened = open();
-        for other in others {
-            opened.extend(other.join().unwrap_or_default());
-        }
-        opened
-    });
-    opened.sort_by_key(|(n, _)| *n);
-    let layers = opened.into_iter().map(|(_, layer)| Ok(layer?)).collect::<Result<Vec<_>, Error>>()?;
-    match layers.len() == claims.len() {
-        true => Ok(layers),
-        false => Err(crate::layer::LayerError::Bug("a layer was not opened").into()),
-    }
+    let open = |claim: &LayerClaim| store.layer(&claim.descriptor, claim.diff_id.as_ref());
+    let missing = || LayerError::Bug("a layer was not opened");
+    let opened = side_by_side(claims, MAX_OPENING, open).into_iter();
+    opened.map(|layer| Ok(layer.ok_or_else(missing)??)).collect()
 }
 
 /// Tells what is odd about a layer.
