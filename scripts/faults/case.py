@@ -45,6 +45,7 @@ class Case:
         self.chance = random.Random(title)
         self.seen, self.notes, self.failed, self.allowed = Seen(), [], [], set()
         self.next = ""
+        self.mounts = []
 
     def close(self):
         self.stack.close()
@@ -61,6 +62,7 @@ class Case:
         mount = Mount(self.ocifs, source or self.image.root, self.point, "--cache-dir", cache or self.cache,
                       "--log-file", self.log, *options, wrap=wrap, env=env)
         self.stack.callback(mount.close)
+        self.mounts.append(mount)
         return mount
 
     def mounted(self, **how):
@@ -113,6 +115,9 @@ class Case:
         self.require(not other, "errors that should not be: " + ", ".join(sorted(other)))
         self.require(self.seen.slowest < DEADLINE, f"one look took {self.seen.slowest:.0f} s")
         self.require(self.next, "no next mount")
+        for mount in self.mounts:
+            ended = mount.process.poll() is not None
+            self.require(not ended or not mount.left(), "a process was left behind by a mount that has ended")
         panics = subprocess.run(["grep", "-c", "panick", self.log], capture_output=True, text=True, check=False).stdout
         self.require(panics.strip() in ("", "0"), f"{panics.strip()} panics in the log")
 

@@ -151,6 +151,22 @@ def unmounting(case):
     case.recovered()
 
 
+@fault(SECTION, "its keeper (which unmounts at a signal), under readers")
+def keeper(case):
+    case.warm()
+    mount = case.mounted()
+    readers = case.readers(mount)
+    readers.progress(50)
+    case.require(mount.others(), "there is no keeper")
+    for pid in mount.others():
+        os.kill(pid, signal.SIGKILL)
+    readers.progress(200)
+    case.stop(readers)
+    case.note("the mount went on, and ended by `umount`")
+    mount.unmount()
+    case.recovered()
+
+
 @fault(SECTION, "the connection cut by the kernel (`/sys/fs/fuse/connections/N/abort`)", quick=True)
 def aborted(case):
     case.warm()

@@ -164,7 +164,9 @@ def suspended_killed(case):
 def clock(case):
     if not os.path.exists(FAKETIME):
         raise Skipped("no libfaketime (Debian's package faketime)")
-    stamp = f"{case.base}/now"
+    # In there, for a mount can read nothing but its source and its cache.
+    os.mkdir(case.cache, 0o700)
+    stamp = f"{case.cache}/now"
 
     def now(text):
         with open(stamp + ".new", "w", encoding="ascii") as file:
@@ -183,6 +185,15 @@ def clock(case):
             readers.progress(20)
         case.stop(readers)
         mount.unmount()
+    # What was used is marked with the time: so we see that the clock did jump.
+    now("+10y")
+    case.mounted(env=env).unmount()
+    mount = case.mounted(env=env)
+    now("+30y")
+    case.all_right(mount, "thirty years on")
+    mount.unmount()
+    times = [os.path.getmtime(f"{case.cache}/index/{name}") for name in os.listdir(f"{case.cache}/index")]
+    case.require(max(times) > time.time() + 29 * 365 * 86400, "the clock did not jump")
     case.note(f"{len(jumps) ** 2} jumps; everything could be read")
     now("-10y")
     bounded("reading with a clock that is wrong", 2 * DEADLINE, case.recovered, None)

@@ -122,6 +122,26 @@ class Mount:
         except subprocess.TimeoutExpired:
             raise Hung(f"the process has not ended after {seconds} s") from None
 
+    def others(self):
+        """Returns the processes that belong to this mount besides the daemon: its keeper."""
+        found = []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file:
+                    state, _, _, session = file.read().rpartition(")")[2].split()[:4]
+            except OSError:
+                continue
+            if int(session) == self.pid and int(name) != self.pid and state != "Z":
+                found.append(int(name))
+        return found
+
+    def left(self, seconds=5):
+        """Waits until none of them is left. Returns those that stay."""
+        end = time.monotonic() + seconds
+        while (found := self.others()) and time.monotonic() < end:
+            time.sleep(0.02)
+        return found
+
     def unmount(self):
         """Unmounts as people do, and waits for the process."""
         done = subprocess.run(["umount", self.point], capture_output=True, text=True, timeout=DEADLINE, check=False)
@@ -139,6 +159,8 @@ class Mount:
             except (ProcessLookupError, subprocess.TimeoutExpired):
                 pass
         clear(self.point)
+        for pid in self.left(1):
+            os.kill(pid, signal.SIGKILL)
         self.said.close()
 
     def memory(self):
