@@ -19,6 +19,8 @@ pub(super) enum Role {
 /// Forks. The process must have one thread only.
 pub(super) fn split() -> io::Result<Role> {
     let (read, write) = pipe()?;
+    // Opened now: later there may be no right to, and the child must not fail.
+    let null = File::options().read(true).write(true).open("/dev/null")?;
     #[allow(unsafe_code)]
     // SAFETY: nothing has started a thread that still runs, so the child may do whatever the parent may.
     let forked = unsafe { fork() }?;
@@ -30,8 +32,6 @@ pub(super) fn split() -> io::Result<Role> {
         ForkResult::Child => {
             drop(read);
             setsid()?;
-            // Opened now: later there may be no right to.
-            let null = File::options().read(true).write(true).open("/dev/null")?;
             Role::Background(Starting { ready: write.into(), null })
         }
     })

@@ -113,7 +113,14 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
         let told_at_end = manager.clone();
         return Ok(mounted.serve(close, || manager.ready(), move || told_at_end.stopping())?);
     }
-    match daemon::split().context("cannot go to the background")? {
+    let role = match daemon::split() {
+        Ok(role) => role,
+        Err(e) => {
+            mounted.give_up();
+            return Err(e).context("cannot go to the background");
+        }
+    };
+    match role {
         Role::Foreground(waiting) => {
             // The mount belongs to the other process now: nothing of it may be undone here.
             std::mem::forget(mounted);

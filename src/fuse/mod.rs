@@ -1,6 +1,7 @@
 //! The only module that knows fuser, errno and the kernel: decode, ask the view, reply. No decisions.
 
 mod attr;
+mod descriptors;
 mod errno;
 mod keeper;
 mod mount;

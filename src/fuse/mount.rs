@@ -17,6 +17,8 @@ use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
 };
 
+use super::descriptors;
+
 /// Where the kernel's side of FUSE is.
 const DEV_FUSE: &str = "/dev/fuse";
 
@@ -70,6 +72,16 @@ pub enum MountError {
         /// What to do, where we know.
         hint: &'static str,
     },
+    /// Too few descriptors to serve with.
+    #[error(
+        "a mount needs {needed} more file descriptors, and they are not to be had ({cause}): raise the limit with `ulimit -n 1024` (LimitNOFILE= of a systemd unit)"
+    )]
+    Descriptors {
+        /// How many.
+        needed: usize,
+        /// Why there are not as many.
+        cause: io::Error,
+    },
     /// The kernel refused.
     #[error("{mountpoint}: cannot mount: {cause}{hint}")]
     Refused {
@@ -114,12 +126,24 @@ impl Mount {
             return Err(MountError::NoDevice);
         }
         refuse_twice(request, &path, as_root)?;
+        descriptors::ensure_spare()?;
         let fd = if as_root { mount_as_root(request, &path)? } else { mount_by_helper(request, &path)? };
-        let entry = mounts_at(&path)?.pop().filter(|entry| entry.kind == TYPE);
-        let entry = entry.ok_or_else(|| io::Error::other("the mount is not in /proc/self/mountinfo"))?;
-        let mount = Self { id: entry.id, device: entry.device, path, as_root };
-        mount.raise_readahead();
-        Ok((mount, fd))
+        let found = mounts_at(&path).and_then(|mut there| {
+            let ours = there.pop().filter(|entry| entry.kind == TYPE);
+            ours.ok_or_else(|| io::Error::other("the mount is not in /proc/self/mountinfo"))
+        });
+        match found {
+            Ok(MountInfo { id, device, .. }) => {
+                let mount = Self { id, device, path, as_root };
+                mount.raise_readahead();
+                Ok((mount, fd))
+            }
+            Err(e) => {
+                // It cannot be told apart from others by its number, and is the newest there all the same.
+                let _ = unmount(&path, as_root, true);
+                Err(e.into())
+            }
+        }
     }
 
     /// Unmounts, if this mount is still the one on top at its place; what lies beneath is never touched.
@@ -137,18 +161,8 @@ impl Mount {
                 own.path.display()
             )));
         }
-        if self.as_root {
-            let flags = if lazily { MntFlags::MNT_DETACH } else { MntFlags::empty() };
-            nix::mount::umount2(&own.path, flags | MntFlags::UMOUNT_NOFOLLOW)?;
-            return Ok(true);
-        }
-        let mut command = Command::new("fusermount3");
-        command.arg("-u").args(lazily.then_some("-z")).arg("--").arg(&own.path);
-        let done = command.stdin(Stdio::null()).output()?;
-        match done.status.success() {
-            true => Ok(true),
-            false => Err(io::Error::other(String::from_utf8_lossy(&done.stderr).trim().to_owned())),
-        }
+        unmount(&own.path, self.as_root, lazily)?;
+        Ok(true)
     }
 
     /// Returns where it was mounted.
@@ -162,6 +176,21 @@ impl Mount {
         if let Err(e) = fs::write(&knob, READAHEAD_KIB) {
             log::debug!("{knob}: {e}");
         }
+    }
+}
+
+/// Unmounts what is on top at `path`.
+fn unmount(path: &Path, as_root: bool, lazily: bool) -> io::Result<()> {
+    if as_root {
+        let flags = if lazily { MntFlags::MNT_DETACH } else { MntFlags::empty() };
+        return Ok(nix::mount::umount2(path, flags | MntFlags::UMOUNT_NOFOLLOW)?);
+    }
+    let mut command = Command::new("fusermount3");
+    command.arg("-u").args(lazily.then_some("-z")).arg("--").arg(path);
+    let done = command.stdin(Stdio::null()).output()?;
+    match done.status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(String::from_utf8_lossy(&done.stderr).trim().to_owned())),
     }
 }
 

@@ -81,6 +81,11 @@ pub fn mount(view: View, options: &MountOptions) -> Result<Mounted, MountError> 
 }
 
 impl Mounted {
+    /// Takes the mount away again, of which nothing was served.
+    pub fn give_up(self) {
+        let _ = self.mount.unmount(true);
+    }
+
     /// Answers requests until the mount ends: by an outside `umount`, or by SIGTERM or SIGINT, which unmount it.
     ///
     /// Calls `cage` on the thread that all others come from, before any does and when nothing has to be opened any more;

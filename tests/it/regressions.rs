@@ -67,3 +67,30 @@ fn what_failed_for_want_of_descriptors_is_there_later() {
     assert!(text(&config).contains("amd64"));
     assert_eq!(ls(mount.join("platforms")), ["linux-amd64"]);
 }
+
+/// With some limits the mount stood and its process did not, or it served nothing for as long as it lasted.
+#[test]
+fn with_few_descriptors_it_serves_or_says_why_not() {
+    require_tool("prlimit");
+    let (layout, sample) = Layout::sample();
+    let layer = sample.layers[0].path();
+    let mut refused = 0;
+    for limit in 3..64 {
+        match Mount::by(&["prlimit", &format!("--nofile={limit}:{limit}")], layout.path()) {
+            Ok(mount) => {
+                assert_eq!(bytes(mount.join(&layer)), sample.layers[0].bytes, "with {limit}");
+                assert!(!ls(mount.join("platforms/linux-amd64/rootfs")).is_empty(), "with {limit}");
+                assert!(refused > 3, "there is nothing to serve with");
+            }
+            Err(words) => {
+                refused += 1;
+                // The loader of the program itself may be who finds none.
+                assert!(
+                    words.contains("open files") || words.contains("loading shared"),
+                    "with {limit}: {words}"
+                );
+            }
+        }
+    }
+    assert!(refused < 50, "40 are plenty");
+}

@@ -42,6 +42,22 @@ impl Mount {
         mount
     }
 
+    /// Mounts a source by a command that runs ocifs in its turn, such as `prlimit`; what it said if it did not.
+    #[track_caller]
+    pub(crate) fn by(wrap: &[&str], source: impl AsRef<OsStr>) -> Result<Self, String> {
+        let directory = temp_dir();
+        let point = directory.join("mnt");
+        fs::create_dir(&point).unwrap();
+        let mut command = Command::new(wrap[0]);
+        command.env("XDG_CACHE_HOME", directory.join("cache")).args(&wrap[1..]).arg(ocifs());
+        let done = run(command.arg(source).arg(&point));
+        assert_eq!(is_mounted(&point), done.code() == 0, "{}: {}", done.code(), done.stderr);
+        match done.code() {
+            0 => Ok(Self { point, stderr: done.stderr, _directory: directory }),
+            _ => Err(done.stderr),
+        }
+    }
+
     /// The command with an environment of its own: no cache is shared between tests.
     #[track_caller]
     pub(crate) fn command(directory: &TempDir) -> Command {
