@@ -3,7 +3,8 @@
 # lints, documentation, dependency rules and all tests, with real mounts.
 #
 #   scripts/test.sh [--long]     --long runs the property tests with many more cases, the tests that take long,
-#                                every fuzz target for some minutes instead of some seconds, and tries the Debian
+#                                every fuzz target for some minutes instead of some seconds, all faults of
+#                                scripts/faults.sh and a soak, and tries the Debian
 #                                package in a clean system
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -66,6 +67,13 @@ cargo test --locked
 cargo test --locked --manifest-path concurrency/Cargo.toml --lib orders
 [ -z "$long" ] || cargo test --locked --test it -- --ignored
 [ -z "$long" ] || scripts/test-package.sh
+# Faults under real mounts: a few of them with the program just tested, all of them and a soak with the one that is shipped.
+if [ -n "$long" ]; then
+    scripts/faults.sh
+    scripts/faults.sh --soak 300
+else
+    scripts/faults.sh --quick --ocifs "${CARGO_TARGET_DIR:-target}/debug/ocifs"
+fi
 # A few seconds, from the same seed each time: that the targets build and hold; looking for more is --long's.
 if [ -n "$long" ]; then scripts/fuzz.sh 180; else FUZZ_SEED=1 scripts/fuzz.sh 5; fi
 

@@ -1,5 +1,6 @@
 """Mounts of the program under test, each with the process behind it, and nothing that can wait for ever."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -90,7 +91,12 @@ class Mount:
 
     def answers(self):
         # A dead mount that is there still does not answer. Its numbers cannot tell it from the new one: they are used again.
-        return bool(mounts_at(self.point)) and os.path.exists(f"{self.point}/.ocifs/stats")
+        try:
+            os.stat(f"{self.point}/.ocifs/stats")
+        except OSError as error:
+            # One that cannot open anything is a mount all the same.
+            return bool(mounts_at(self.point)) and error.errno not in (errno.ENOTCONN, errno.ECONNABORTED, errno.ENOENT)
+        return bool(mounts_at(self.point))
 
     def died_mounted(self):
         """Says whether a mount is still there although the process is gone."""
