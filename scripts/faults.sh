@@ -26,7 +26,7 @@ done
 [ "$(id -u)" = 0 ] || die "run this as root: it mounts small disks and sets limits"
 [ -e /dev/fuse ] || die "/dev/fuse is missing: load the module (modprobe fuse) or pass the device into the container"
 
-need_packages python3 python3-fusepy fuse3 zstd util-linux docker-registry skopeo faketime
+need_packages python3 python3-fusepy fuse3 zstd util-linux docker-registry skopeo faketime strace
 if [ -z "$ocifs" ]; then
     say "building ocifs"
     cargo build --locked --release

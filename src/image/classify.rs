@@ -1,6 +1,8 @@
 //! Image or artifact: told by the descriptor where it can be, by the manifest where it must be.
+//!
+//! Fails only where the system would not let us read: nothing may be concluded from that for good.
 
-use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Group};
+use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Group, ImageError};
 use crate::oci::{Descriptor, Manifest, MediaType};
 
 /// What an entry of an index leads to.
@@ -15,32 +17,32 @@ pub enum Class {
 }
 
 /// Says what a group is: an image where any of its entries is one, or cannot be told from one.
-pub(super) fn group(catalog: &Catalog, group: &Group) -> Class {
+pub(super) fn group(catalog: &Catalog, group: &Group) -> Result<Class, ImageError> {
     let mut class = None;
     for e in &group.entries {
-        match entry(catalog, e) {
-            Class::Image => return Class::Image,
+        match entry(catalog, e)? {
+            Class::Image => return Ok(Class::Image),
             other => class = class.or(Some(other)),
         }
     }
-    class.unwrap_or(Class::Artifact)
+    Ok(class.unwrap_or(Class::Artifact))
 }
 
 /// Says what an entry is, reading its document where the descriptor does not tell.
-pub(super) fn entry(catalog: &Catalog, entry: &Entry) -> Class {
+pub(super) fn entry(catalog: &Catalog, entry: &Entry) -> Result<Class, ImageError> {
     let d = &entry.descriptor;
     if let Some(class) = by_descriptor(d) {
-        return class;
+        return Ok(class);
     }
     match d.kind() {
         MediaType::Index => index(catalog, d),
         MediaType::Manifest => manifest(catalog, d),
         // Some producers leave the type out; the document tells. A type we do not know is not an error (rule 16).
-        MediaType::Other if d.media_type.is_empty() => match catalog.lists_entries(d) {
+        MediaType::Other if d.media_type.is_empty() => match catalog.lists_entries(d)? {
             true => index(catalog, d),
             false => manifest(catalog, d),
         },
-        _ => Class::Artifact,
+        _ => Ok(Class::Artifact),
     }
 }
 
@@ -60,51 +62,59 @@ fn by_descriptor(d: &Descriptor) -> Option<Class> {
 }
 
 /// An index is an image unless all it lists is something else (the fallback tag of referrers, a list of charts).
-fn index(catalog: &Catalog, d: &Descriptor) -> Class {
-    let Ok(index) = catalog.index(d) else { return Class::Image };
+fn index(catalog: &Catalog, d: &Descriptor) -> Result<Class, ImageError> {
+    let Some(index) = lasting(catalog.index(d))? else { return Ok(Class::Image) };
     let mut descriptors = index.entries.iter().filter_map(|e| e.descriptor.as_ref().ok()).peekable();
     if descriptors.peek().is_none() {
-        return Class::Image;
+        return Ok(Class::Image);
     }
-    let may_be_image = |d: &Descriptor| match by_descriptor(d) {
-        Some(class) => class == Class::Image,
-        None => match d.kind() {
-            MediaType::Manifest => manifest(catalog, d) == Class::Image,
-            MediaType::Index => true,
-            _ => false,
-        },
-    };
-    match descriptors.any(may_be_image) {
-        true => Class::Image,
-        false => Class::Artifact,
+    for d in descriptors {
+        let class = match (by_descriptor(d), d.kind()) {
+            (Some(class), _) => class,
+            (None, MediaType::Manifest) => manifest(catalog, d)?,
+            (None, MediaType::Index) => Class::Image,
+            (None, _) => Class::Artifact,
+        };
+        if class == Class::Image {
+            return Ok(Class::Image);
+        }
+    }
+    Ok(Class::Artifact)
+}
+
+fn manifest(catalog: &Catalog, d: &Descriptor) -> Result<Class, ImageError> {
+    match lasting(catalog.manifest(d))? {
+        // Missing or damaged: shown where people look for it, with its failure.
+        None => Ok(Class::Image),
+        Some(manifest) => by_manifest(catalog, d, &manifest),
     }
 }
 
-fn manifest(catalog: &Catalog, d: &Descriptor) -> Class {
-    match catalog.manifest(d) {
-        // Missing or damaged: shown where people look for it, with its failure.
-        Err(_) => Class::Image,
-        Ok(manifest) => by_manifest(catalog, d, &manifest),
+/// Returns a document, or nothing where it will not be there the next time either.
+pub(super) fn lasting<T>(document: Result<T, ImageError>) -> Result<Option<T>, ImageError> {
+    match document {
+        Err(e) if e.is_of_the_system() => Err(e),
+        read => Ok(read.ok()),
     }
 }
 
 /// The image-config type alone does not make an image: cosign's signatures have it too.
-fn by_manifest(catalog: &Catalog, d: &Descriptor, manifest: &Manifest) -> Class {
+fn by_manifest(catalog: &Catalog, d: &Descriptor, manifest: &Manifest) -> Result<Class, ImageError> {
     if !manifest.artifact_type.is_empty() && MediaType::of(&manifest.artifact_type) != MediaType::Config {
-        return Class::Artifact;
+        return Ok(Class::Artifact);
     }
     let has_tree = manifest.layers.iter().flatten().any(|l| matches!(l.kind(), MediaType::Layer(_)));
     match manifest.config.as_ref().map(|c| c.as_ref().map(|c| (c.kind(), c.media_type.is_empty()))) {
         Some(Ok((MediaType::Config, _) | (_, true))) => {}
-        Some(Ok(_)) => return Class::Artifact,
-        None | Some(Err(_)) => return if has_tree { Class::Image } else { Class::Artifact },
+        Some(Ok(_)) => return Ok(Class::Artifact),
+        None | Some(Err(_)) => return Ok(if has_tree { Class::Image } else { Class::Artifact }),
     }
     if has_tree || manifest.layers.is_empty() {
         // The attestations of older BuildKits have an image configuration, of no platform, and JSON layers.
-        return Class::Image;
+        return Ok(Class::Image);
     }
-    match catalog.config(d, manifest) {
-        Ok(config) if config.platform.is_stated() => Class::Image,
+    Ok(match lasting(catalog.config(d, manifest))? {
+        Some(config) if config.platform.is_stated() => Class::Image,
         _ => Class::Artifact,
-    }
+    })
 }

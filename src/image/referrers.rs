@@ -201,7 +201,7 @@ impl Scan {
         let is_index = match d.kind() {
             MediaType::Index => true,
             MediaType::Manifest => false,
-            _ if d.media_type.is_empty() => catalog.lists_entries(d),
+            _ if d.media_type.is_empty() => catalog.lists_entries(d).unwrap_or(false),
             _ => return Vec::new(),
         };
         if is_index {

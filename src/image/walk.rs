@@ -96,12 +96,12 @@ impl Walk<'_> {
         let d = &entry.descriptor;
         match d.kind() {
             MediaType::Index => return self.nested(entry, depth),
-            MediaType::Other if d.media_type.is_empty() && self.catalog.lists_entries(d) => {
+            MediaType::Other if d.media_type.is_empty() && self.catalog.lists_entries(d)? => {
                 return self.nested(entry, depth);
             }
             _ => {}
         }
-        match classify::entry(self.catalog, entry) {
+        match classify::entry(self.catalog, entry)? {
             Class::Image => self.platform(entry),
             Class::Artifact => self.image.artifacts.push(entry.clone()),
             Class::Attestation => self.image.attestations.push(entry.clone()),

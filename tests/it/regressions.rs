@@ -1,6 +1,8 @@
 //! One test a bug, named after its symptom, with a comment that says what went wrong.
 
-use crate::kit::{Layout, Mount, bytes, ls, read_errno, require_root, require_tool, run, temp_dir, text};
+use crate::kit::{
+    Layout, Mount, Platform, bytes, ls, named, read_errno, require_root, require_tool, run, temp_dir, text,
+};
 use std::fs;
 use std::os::unix::fs::{lchown, symlink};
 
@@ -55,17 +57,40 @@ fn what_failed_for_want_of_descriptors_is_there_later() {
     require_tool("prlimit");
     let (layout, _) = Layout::sample();
     let mount = Mount::new(layout.path());
-    let daemon = mount.daemon().to_string();
-    let limit = |soft: &str| {
-        run(std::process::Command::new("prlimit").args(["--pid", &daemon]).arg(format!("--nofile={soft}:")))
-            .ok();
-    };
-    limit("3");
+    limit(&mount, "3");
     let config = mount.join("platforms/linux-amd64/config.json");
     assert!(fs::read(&config).is_err(), "without descriptors nothing can be opened");
-    limit("1024");
+    limit(&mount, "1024");
     assert!(text(&config).contains("amd64"));
     assert_eq!(ls(mount.join("platforms")), ["linux-amd64"]);
+}
+
+/// What a manifest is was settled for good by a look that could not read it.
+#[test]
+fn an_artifact_looked_at_without_descriptors_is_one_later() {
+    require_tool("prlimit");
+    let layout = Layout::new();
+    let image = |name| named(layout.image(Platform("linux", "amd64", ""), name), name);
+    let docs = named(layout.artifact("").file("readme", "text").entry(), "docs:1");
+    layout.index(&[image("app:1"), image("app:2"), docs]);
+    let mount = Mount::new(layout.path());
+    assert!(ls(mount.point()).contains(&"images".to_owned()), "two images are known by their entries");
+    limit(&mount, "3");
+    assert_eq!(
+        ls(mount.join("images")),
+        ["app:1", "app:2", "docs:1"],
+        "taken for one while nothing can be read"
+    );
+    limit(&mount, "1024");
+    // What it listed before is in the kernel's memory.
+    assert_eq!(ls(mount.join("artifacts")), ["docs:1"]);
+}
+
+/// Limits the daemon's file descriptors.
+#[track_caller]
+fn limit(mount: &Mount, soft: &str) {
+    let mut prlimit = std::process::Command::new("prlimit");
+    run(prlimit.args(["--pid", &mount.daemon().to_string()]).arg(format!("--nofile={soft}:"))).ok();
 }
 
 /// With some limits the mount stood and its process did not, or it served nothing for as long as it lasted.

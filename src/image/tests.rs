@@ -1,1 +1,0 @@
-//! Catalogs of literal layouts.
