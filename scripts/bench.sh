@@ -4,7 +4,7 @@
 #
 #   scripts/bench.sh [--quick] [--only ROW]… [--repeat N] [--ocifs PATH]
 #
-# ROW is one of: config blob first-look second-mount metadata tar-cold tar-warm random readers memory index-size listing registry peers
+# ROW is one of: config blob first-look second-mount metadata tar-cold tar-warm random readers memory index-size listing registry peers forms
 # --quick takes small images, for trying this script: its figures mean nothing.
 #
 # Everything lies in ${OCIFS_BENCH_DIR:-target/bench}: images/ is kept; report.txt has the table and what it was measured
@@ -15,8 +15,9 @@ cd "$(dirname "$0")/.."
 . scripts/bench/images.sh
 . scripts/bench/registry.sh
 . scripts/bench/peers.sh
+. scripts/bench/forms.sh
 
-all_rows=(config blob first-look second-mount metadata tar-cold tar-warm random readers memory index-size listing registry peers)
+all_rows=(config blob first-look second-mount metadata tar-cold tar-warm random readers memory index-size listing registry peers forms)
 only=() quick='' repeat=3 ocifs=''
 while [ $# -gt 0 ]; do
     case $1 in

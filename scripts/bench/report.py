@@ -83,6 +83,18 @@ LINES = [
     shown("peers", "squashfuse: tar -c, cold", "peers/squashfuse, tar", "s"),
     shown("peers", "archivemount of the largest layer: mount", "peers/archivemount, mount", "s"),
     shown("peers", "archivemount: find, cold", "peers/archivemount, find", "s"),
+    *(
+        shown("forms", f"{image}, {who}: {what}", f"forms/{image}, {who}, {what}", "s")
+        for image, who, looks in (
+            ("files", "ocifs", ("first ls", "mount and find", "find -newermt", "ls -lR", "tar")),
+            ("files", "ratarmount", ("index", "mount and find", "find -newermt", "tar")),
+            ("files", "unpacked", ("find -newermt", "ls -lR", "tar")),
+            ("ml-zstd", "ocifs", ("first ls", "mount and find", "find -newermt", "ls -lR", "tar")),
+            ("ml-zstd", "ratarmount", ("index", "mount and find")),
+        )
+        for what in looks
+    ),
+    shown("forms", "files: umoci unpack", "forms/files, umoci unpack", "s"),
 ]
 
 
