@@ -42,6 +42,9 @@ number=0
 while read -r file; do
     number=$((number + 1))
     head -c 200000 "$file" | seed tar_entries "$number" '\x07'
+    head -c 60000 "$file" | seed tar_differential "plain-$number" '\x00'
+    # Decisions are best made by bytes that look like chance.
+    head -c 20000 "$file" | gzip -n | seed tar_differential "made-$number" '\x02'
     head -c 20000 "$file" | gzip | seed gzip_resume "whole-$number" '\x00\x01'
     head -c 20000 "$file" | gzip | tail -c +11 | seed gzip_resume "bare-$number" '\x01\x01'
     head -c 20000 "$file" | seed gzip_resume "plain-$number" '\x02\x2b'
