@@ -16,6 +16,7 @@ mod cli;
 mod corrupt;
 mod diffs;
 mod documents;
+mod ending;
 mod images;
 mod indexes;
 mod inspect;
