@@ -350,8 +350,8 @@ fn compare(archive: &[u8]) -> Result<(), String> {
             }
             // A volume's label is no member to us; the others are ones we left out, and told of.
             None if block[156] == b'V' || ours.problems_at(header).any(Fault::leaves_out) => {}
-            // A size, of an extended header before it too, that is no number to us: with a tab before it, say.
-            None if ours.end().is_some_and(|end| (at..=header).contains(&end)) => break,
+            // A size, of an extended header before it too, that is no number to ocifs: with a tab before it, say.
+            None if ours.end().is_some_and(|end| end <= header) => break,
             None if matches!(way(block, pax), Way::Parted) => {}
             None => return Err(format!("ocifs has no member at {header}")),
         }
