@@ -63,7 +63,7 @@ foreign_busybox target/busybox amd64 arm64 armhf
 say "tests"
 [ -z "$long" ] || export PROPTEST_CASES=20000
 cargo test --locked
-# Every order in which threads can meet in the single flight.
+# The orders in which threads can meet in the single flight and in the cache of chunks.
 cargo test --locked --manifest-path concurrency/Cargo.toml --lib orders
 [ -z "$long" ] || cargo test --locked --test it -- --ignored
 [ -z "$long" ] || scripts/test-package.sh

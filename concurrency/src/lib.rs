@@ -1,8 +1,13 @@
-//! Every order in which threads can meet in [`flight::Flight`]: loom runs them all.
+//! The orders in which threads can meet in [`flight::Flight`], and in the cache of decoded chunks: loom runs them all.
+//!
+//! What else of ocifs waits and wakes (workers, prefetching, passes) starts threads of its own and waits with time limits;
+//! loom knows neither, and a copy of it made for loom would not be what ocifs is built of.
 
 /// The file that ocifs is built of, with loom's locks in place of parking_lot's.
 #[path = "../../src/blob/flight.rs"]
 pub mod flight;
+
+mod chunks;
 
 #[cfg(test)]
 mod orders {
