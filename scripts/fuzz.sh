@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs each fuzz target for a while, from seeds made by real tools; installs cargo-fuzz where it is missing.
 #
-#   scripts/fuzz.sh [SECONDS]      SECONDS for each target, 60 unless told otherwise
+#   scripts/fuzz.sh [SECONDS [TARGET…]]      SECONDS for each target, 60 unless told otherwise; all targets unless some are named
 #
 # FUZZ_SEED=N makes a run begin as the last one of that number did, as far as its time reaches. FUZZ_TARS names a directory with more tars to begin with. What a target finds lies in fuzz/artifacts and in
 # fuzz/corpus, which are not in the repository: a finding becomes a test of its own.
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 . scripts/common.sh
 
 seconds=${1:-60}
-[[ $seconds =~ ^[0-9]+$ ]] || die "usage: scripts/fuzz.sh [SECONDS]"
+[[ $seconds =~ ^[0-9]+$ ]] || die "usage: scripts/fuzz.sh [SECONDS [TARGET…]]"
 
 need_packages g++ tar gzip zstd
 if ! cargo fuzz --version >/dev/null 2>&1; then
@@ -68,12 +68,34 @@ tar -C "$work" --format=ustar --owner=0 --group=0 --numeric-owner --mode=0 --mti
 printf '\x1f\x8b\x08\x04\0\0\0\0\0\xff\x1a\0SG\x16\0%016xSTARGZ\x01\0\0\xff\xff\0\0\0\0\0\0\0\0' 100 | seed tables footer '\x02'
 printf '{"digest":"%s","size":1000,"annotations":{"io.github.containers.zstd-chunked.manifest-position":"8:99:300:1","io.github.containers.zstd-chunked.manifest-checksum":"%s"}}' $d $d |
     seed tables claim '\x03'
+config='{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["'$d'"]}}'
+saved='[{"Config":"c.json","RepoTags":["app:v1"],"Layers":["l.tar"]}]'
+{ printf '%s\xff%s\xff' "$saved" "$config" && cat "$work/pax.tar"; } | seed docker_archive plain ''
+{ printf '%s\xff{}\xff' "$saved" && gzip -n <"$work/gnu.tar"; } | seed docker_archive packed ''
+printf '[{"config":"c.json","layers":["a/layer.tar","none"]},{"Config":7}]\xff%s\xff' "$config" | seed docker_archive two ''
+# Answers of a registry: a status (by its place in the target's table), headers, an empty line, a body; 0xff between two.
+oci=application/vnd.oci.image
+manifest='{"schemaVersion":2,"config":{"mediaType":"'$oci'.config.v1+json","digest":"'$d'","size":2},"layers":[{"mediaType":"'$oci'.layer.v1.tar","digest":"'$d'","size":90000}]}'
+head="Content-Type: $oci.manifest.v1+json\nDocker-Content-Digest: {digest}\n\n"
+{
+    printf '\x08WWW-Authenticate: Bearer realm="http://127.0.0.1:{port}/token?a=b",service="s, t",scope="x"\n\n\xff'
+    printf '\x00\n\n{"token":"t","access_token":"a","expires_in":300}\xff'
+    printf '\x00%b%s\xff\x00\n\n{}\xff' "$head" "$manifest"
+    printf '\x00Link: </v2/some/image/referrers/x?n=2>; rel="next"\n\n{"schemaVersion":2,"manifests":[]}\xff\x00\n\n{"manifests":[]}\xff'
+    printf '\x0b\n\n{"errors":[{"code":"NAME_UNKNOWN","message":"no"}]}\xff\x0b\n\n\xff\x0b\n\n\xff'
+    printf '\x05Location: http://127.0.0.1:{port}/blob?signed\n\n\xff\x03Content-Range: bytes 0-89999/90000\n\nabc\xff'
+} | seed registry_answers token ''
+printf '\x08WWW-Authenticate: Basic realm="x"\n\n\xff\x0a\n\n{"errors":[]}\xff' | seed registry_answers basic ''
+printf '\x00%b%s\xff\x00\n\n{}\xff\x05Location: /elsewhere\n\n\xff\x0dRetry-After: 3600\n\n\xff!HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n' "$head" "$manifest" |
+    seed registry_answers plain ''
 printf '\x00\x00\x01\x20\x00\xff' | seed index_file edits '\x03'
 printf '\x00\x00\x00\x04\x01\x00\x0f\x00\x00\x0b\x00\x00\x0d\x00\x00' | seed merge layers '\x01'
 printf '\x00\x00\x00\x00' | seed merge records '\x00'
 
 # No sanitizer: the crate has next to no unsafe code, and this way a stable compiler does.
-for target in $(cd fuzz && cargo fuzz list); do
+targets=("${@:2}")
+[ "${#targets[@]}" -gt 0 ] || mapfile -t targets < <(cd fuzz && cargo fuzz list)
+for target in "${targets[@]}"; do
     say "fuzz $target, $seconds s"
     # The limits are part of the test: neither memory nor time may grow with what the input claims.
     (cd fuzz && cargo fuzz run -s none --fuzz-dir . "$target" -- \
