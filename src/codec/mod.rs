@@ -23,7 +23,7 @@ use std::fmt;
 pub use error::CodecError;
 pub use tail::Oddity;
 use tail::Tail;
-pub use window::Window;
+pub use window::{Packed, Window, Windows, repack};
 
 /// A way of compressing a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -146,7 +146,8 @@ pub trait Scanner: Decoder {
     /// Takes the next checkpoint that is ready, in ascending order of offsets.
     ///
     /// The first is [`Checkpoint::START`]. Ask after every step, and once more after [`Decoder::finish`]: a
-    /// checkpoint is ready only when the 32 KiB after it have shown what it needs.
+    /// checkpoint is ready only when the bytes after it have shown what it needs, and others to be packed with it
+    /// were found.
     fn next_checkpoint(&mut self) -> Option<Checkpoint>;
 }
 

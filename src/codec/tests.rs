@@ -1,5 +1,5 @@
 mod edges;
-mod kit;
+pub(super) mod kit;
 
 use kit::{Rng, read, rest, scan_all, scan_with, streams};
 

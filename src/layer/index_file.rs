@@ -8,7 +8,7 @@ use crate::stream::{Miss, Reader, StreamIndex, Writer};
 const MAGIC: &[u8; 8] = b"OCIFSIDX";
 
 /// Changes whenever the form does, or what any of it means: the chunk size, how records are read.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Compression of the lines about problems.
 const LEVEL: i32 = 3;

@@ -15,7 +15,7 @@ use crate::stream::{Miss, Reader, StreamIndex, Writer};
 const MAGIC: &[u8; 8] = b"OCIFSARC";
 
 /// Changes whenever the form does, or what any of it means.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What was learned of members, by where they begin and how long they are.
 pub(super) type Learned = BTreeMap<(u64, u64), Known>;

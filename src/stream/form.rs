@@ -3,7 +3,7 @@
 //! A file proves itself or is a miss: magic, version, key, and a checksum over all of it.
 
 use crate::cache::Key;
-use crate::codec::{Checkpoint, Compression, Entry, Window};
+use crate::codec::Compression;
 
 /// The checksum at the end: BLAKE3 of all before it.
 const CHECKSUM: usize = 32;
@@ -101,21 +101,6 @@ impl Writer {
             Compression::Bzip2 => 4,
         });
     }
-
-    pub(super) fn checkpoint(&mut self, checkpoint: &Checkpoint) -> std::io::Result<()> {
-        self.u64(checkpoint.output_offset);
-        self.u64(checkpoint.input_offset);
-        match &checkpoint.entry {
-            Entry::Fresh => self.u8(0),
-            Entry::Block { bits, window } => {
-                self.u8(1);
-                self.u8(*bits);
-                self.u16(window.unpacked_len());
-                self.bytes(window.packed())?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Reads what [`Writer`] wrote; every length is held against what is left.
@@ -202,19 +187,5 @@ impl<'a> Reader<'a> {
             4 => Compression::Bzip2,
             _ => return Err(Miss::Unsound),
         })
-    }
-
-    pub(super) fn checkpoint(&mut self) -> Result<Checkpoint, Miss> {
-        let (output_offset, input_offset) = (self.u64()?, self.u64()?);
-        let entry = match self.u8()? {
-            0 => Entry::Fresh,
-            1 => {
-                let (bits, len) = (self.u8()?, self.u16()?);
-                let window = Window::from_parts(len, self.bytes()?.into()).map_err(|_| Miss::Unsound)?;
-                Entry::Block { bits, window }
-            }
-            _ => return Err(Miss::Unsound),
-        };
-        Ok(Checkpoint { output_offset, input_offset, entry })
     }
 }

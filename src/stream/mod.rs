@@ -6,6 +6,7 @@
 //! their digests, a [`TableStream`] does without the pass.
 
 mod blocks;
+mod checkpoints;
 mod cursor;
 mod damage;
 mod form;

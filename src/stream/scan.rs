@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::StreamError;
 use super::index::{CHUNK, SPACING, StreamIndex};
-use crate::codec::{self, At, Checkpoint, Compression, Entry, Oddity, Scanner};
+use crate::codec::{self, At, Checkpoint, CodecError, Compression, Entry, Oddity, Scanner};
 use crate::read_at::ReadAt;
 
 /// Bytes handled at once: a whole number of chunks.
@@ -80,11 +80,11 @@ pub fn scan<I: Sink, O: Sink>(
         let panicked = || StreamError::Bug("a thread of the index pass panicked");
         let input = input.join().map_err(|_| panicked())?;
         let (chunks, output) = output.join().map_err(|_| panicked())?;
-        let decoded = decoded?.map(|oddities| {
-            let checkpoints = checkpoints.kept;
+        let decoded = decoded?.and_then(|oddities| {
+            let checkpoints = checkpoints.finish()?;
             let index =
                 StreamIndex { input_len: len, compression, stream_len: produced, chunks, checkpoints };
-            (index, oddities)
+            Ok((index, oddities))
         });
         Ok(Scan { decoded, input, output })
     })
@@ -172,7 +172,7 @@ impl Pass<'_> {
         self.drain(scanner, &mut output, &mut filled)?;
         let oddities = scanner.finish()?;
         self.drain(scanner, &mut output, &mut filled)?;
-        self.checkpoints.take(scanner);
+        self.checkpoints.take(scanner)?;
         output.truncate(filled);
         self.out.put(output);
         Ok(oddities)
@@ -231,7 +231,7 @@ impl Pass<'_> {
         if self.produced > MAX_STREAM {
             return Err(StreamError::TooLong { limit: MAX_STREAM });
         }
-        self.checkpoints.take(scanner);
+        self.checkpoints.take(scanner)?;
         if *filled == output.len() {
             let full = std::mem::replace(output, self.out.empty());
             self.out.put(full);
@@ -245,48 +245,67 @@ impl Pass<'_> {
 struct Checkpoints {
     kept: Vec<Checkpoint>,
     spacing: u64,
-    windows: usize,
+    /// Memory of all of them, in bytes.
+    weight: usize,
 }
 
 impl Default for Checkpoints {
     fn default() -> Self {
-        Self { kept: Vec::new(), spacing: SPACING, windows: 0 }
+        Self { kept: Vec::new(), spacing: SPACING, weight: 0 }
     }
 }
 
 impl Checkpoints {
-    fn take(&mut self, scanner: &mut dyn Scanner) {
+    fn take(&mut self, scanner: &mut dyn Scanner) -> Result<(), CodecError> {
         while let Some(next) = scanner.next_checkpoint() {
             let far_enough =
                 self.kept.last().is_none_or(|last| next.output_offset >= last.output_offset + self.spacing);
             if far_enough {
-                self.windows += weight(&next);
+                self.weight += weight(self.kept.last(), &next);
                 self.kept.push(next);
             }
-            if self.windows > MAX_WINDOWS {
-                self.thin_out();
+            if self.weight > MAX_WINDOWS {
+                self.thin_out()?;
             }
         }
+        Ok(())
     }
 
-    fn thin_out(&mut self) {
+    fn thin_out(&mut self) -> Result<(), CodecError> {
         let mut number = 0;
         self.kept.retain(|_| {
             number += 1;
             number % 2 == 1
         });
         self.spacing *= 2;
-        self.windows = self.kept.iter().map(weight).sum();
+        self.repack()
+    }
+
+    /// Packs anew what is kept: the windows of checkpoints that are not take memory still.
+    fn repack(&mut self) -> Result<(), CodecError> {
+        codec::repack(&mut self.kept)?;
+        let before = std::iter::once(None).chain(self.kept.iter().map(Some));
+        self.weight = before.zip(&self.kept).map(|(before, checkpoint)| weight(before, checkpoint)).sum();
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<Checkpoint>, CodecError> {
+        if self.spacing > SPACING {
+            self.repack()?;
+        }
+        Ok(self.kept)
     }
 }
 
-/// Memory of a checkpoint, in bytes.
-fn weight(checkpoint: &Checkpoint) -> usize {
-    let window = match &checkpoint.entry {
-        Entry::Fresh => 0,
-        Entry::Block { window, .. } => window.packed().len(),
+/// Memory of a checkpoint behind another one, in bytes. A group of windows counts with its first.
+fn weight(before: Option<&Checkpoint>, checkpoint: &Checkpoint) -> usize {
+    let group = |checkpoint: &Checkpoint| match &checkpoint.entry {
+        Entry::Fresh => None,
+        Entry::Block { window, .. } => Some(window.group().clone()),
     };
-    size_of::<Checkpoint>() + window
+    let own = group(checkpoint)
+        .filter(|own| before.and_then(group).is_none_or(|before| !std::sync::Arc::ptr_eq(own, &before)));
+    size_of::<Checkpoint>() + own.map_or(0, |own| own.packed_len())
 }
 
 /// Buffers on their way to another thread, and coming back empty.

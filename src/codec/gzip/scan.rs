@@ -3,9 +3,13 @@
 use std::collections::VecDeque;
 
 use super::super::inflate::{NotDeflate, Pause, Stop};
-use super::super::{Checkpoint, CodecError, Decoder, Entry, Oddity, Scanner, Step, Window};
-use super::trace::Trace;
+use super::super::window::{Packer, Sparse};
+use super::super::{Checkpoint, CodecError, Decoder, Entry, Oddity, Scanner, Step, Window, Windows};
+use super::trace::{Needs, Progress, Trace};
 use super::{Advance, Event, Gzip, drive};
+
+/// A window with no more bytes than this is as good as none: nothing better is looked for.
+const FEW: usize = 256;
 
 /// Decompresses a gzip stream from its beginning and collects checkpoints.
 pub(crate) struct GzipScanner {
@@ -14,6 +18,10 @@ pub(crate) struct GzipScanner {
 }
 
 /// Where checkpoints are, and where the next may be.
+///
+/// A checkpoint may be from `spacing` after the last one on; of the places in the half of that which follows, the one
+/// whose window needs fewest bytes is taken. They are looked at one at a time, and one that begins before it is known
+/// what the one before it needs is passed over.
 struct Places {
     spacing: u64,
     /// Output offset of the last checkpoint.
@@ -21,8 +29,33 @@ struct Places {
     /// The last byte of input that was consumed: a block may begin inside it.
     byte: u8,
     trace: Trace,
-    /// The checkpoint being traced, without its window: output offset, input offset, bits.
-    open: Option<(u64, u64, u8)>,
+    /// The place that is being traced.
+    open: Option<Place>,
+    /// The best of those that were.
+    best: Option<Found>,
+    found: Packing,
+}
+
+/// Where a block begins.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    output_offset: u64,
+    input_offset: u64,
+    bits: u8,
+}
+
+/// A place, and what it needs.
+struct Found {
+    place: Place,
+    needs: Needs,
+    window: Sparse,
+}
+
+/// Checkpoints on their way out: their windows are packed together.
+struct Packing {
+    packer: Packer,
+    /// At most [`Windows::MAX`], in order; a window where it is not a fresh one.
+    waiting: Vec<(Checkpoint, Option<(u8, Sparse)>)>,
     /// At most one for every `spacing` bytes of the output since somebody asked.
     ready: VecDeque<Checkpoint>,
 }
@@ -33,7 +66,9 @@ impl GzipScanner {
     pub(crate) fn new(spacing: u64) -> Result<Self, CodecError> {
         let spacing = spacing.max(Window::MAX_LEN as u64);
         let ready = VecDeque::from([Checkpoint::START]);
-        let places = Places { spacing, last: 0, byte: 0, trace: Trace::new()?, open: None, ready };
+        let found = Packing { packer: Packer::new()?, waiting: Vec::new(), ready };
+        let trace = Trace::new()?;
+        let places = Places { spacing, last: 0, byte: 0, trace, open: None, best: None, found };
         Ok(Self { gzip: Gzip::resume(&Checkpoint::START)?, places })
     }
 }
@@ -49,20 +84,24 @@ impl Decoder for GzipScanner {
                 stride => (Stop::End, output.len().min(usize::try_from(stride).unwrap_or(usize::MAX))),
             };
             let advance = gzip.advance(input, &mut output[..room], stop)?;
-            let seen = places.see(gzip, &input[..advance.consumed], &advance);
-            seen.map_err(|NotDeflate| gzip.corrupt("not a deflate stream"))?;
+            let traced = places.follow(&input[..advance.consumed], &advance);
+            traced.map_err(|NotDeflate| gzip.corrupt("not a deflate stream"))?;
+            places.see(gzip, &advance)?;
             Ok(advance)
         })
     }
 
     fn finish(&mut self) -> Result<Vec<Oddity>, CodecError> {
-        self.gzip.finish()
+        let oddities = self.gzip.finish()?;
+        self.places.settle()?;
+        self.places.found.pack()?;
+        Ok(oddities)
     }
 }
 
 impl Scanner for GzipScanner {
     fn next_checkpoint(&mut self) -> Option<Checkpoint> {
-        self.places.ready.pop_front()
+        self.places.found.ready.pop_front()
     }
 }
 
@@ -72,29 +111,57 @@ impl Places {
         (self.spacing - 1).saturating_sub(output_offset - self.last)
     }
 
-    /// Looks at what the decoder just did with `input`.
-    fn see(&mut self, gzip: &Gzip, input: &[u8], advance: &Advance) -> Result<(), NotDeflate> {
+    /// Goes with the decoder over `input`, if a place is being traced.
+    fn follow(&mut self, input: &[u8], advance: &Advance) -> Result<(), NotDeflate> {
         self.byte = input.last().copied().unwrap_or(self.byte);
-        if let (Event::Body(pause), Some(_)) = (advance.event, self.open)
-            && (self.trace.feed(input)? || pause == Pause::End)
-        {
-            self.close();
+        let (Event::Body(pause), Some(place)) = (advance.event, self.open) else { return Ok(()) };
+        match self.trace.feed(input, self.best.as_ref().map(|best| &best.needs))? {
+            Progress::More if pause != Pause::End => return Ok(()),
+            Progress::Worse => {}
+            Progress::More | Progress::Done => self.compare(place),
         }
-        // The spacing is no smaller than a window, so what was open is closed by the time another is due.
-        if self.open.is_some() || gzip.output_offset - self.last < self.spacing {
+        self.open = None;
+        Ok(())
+    }
+
+    /// Holds the place that was traced to the end against the best one.
+    fn compare(&mut self, place: Place) {
+        let needs = self.trace.end();
+        let total = |needs: &Needs| needs.last().copied().unwrap_or(0);
+        if self.best.as_ref().is_none_or(|best| total(&needs) < total(&best.needs)) {
+            self.best = Some(Found { place, needs, window: self.trace.window() });
+        }
+    }
+
+    /// Looks at what the decoder just did.
+    fn see(&mut self, gzip: &Gzip, advance: &Advance) -> Result<(), CodecError> {
+        if self.best.as_ref().is_some_and(|best| best.needs.last().is_some_and(|need| *need <= FEW)) {
+            self.settle()?;
+        }
+        if self.open.is_some() || self.stride(gzip.output_offset) > 0 {
+            return Ok(());
+        }
+        let (Event::Member { .. } | Event::Body(Pause::Block { .. })) = advance.event else { return Ok(()) };
+        // Before this one is looked at: it may be too far for the choice, and far enough for the next.
+        if gzip.output_offset - self.last > self.spacing + self.spacing / 2 {
+            self.settle()?;
+        }
+        if gzip.output_offset - self.last < self.spacing {
             return Ok(());
         }
         match advance.event {
             Event::Member { at } => {
+                // Nothing needs less than one that needs no window.
+                self.best = None;
                 self.last = gzip.output_offset;
-                let entry = Entry::Fresh;
-                self.ready.push_back(Checkpoint { output_offset: self.last, input_offset: at, entry });
+                let checkpoint =
+                    Checkpoint { output_offset: self.last, input_offset: at, entry: Entry::Fresh };
+                self.found.push(checkpoint, None)?;
             }
             Event::Body(Pause::Block { bits }) => {
-                self.last = gzip.output_offset;
                 // The byte that is only partly used has to be seen again.
                 let input_offset = gzip.input_offset - u64::from(bits > 0);
-                self.open = Some((self.last, input_offset, bits));
+                self.open = Some(Place { output_offset: gzip.output_offset, input_offset, bits });
                 self.trace.begin(&gzip.inflater, bits, self.byte);
             }
             _ => {}
@@ -102,10 +169,34 @@ impl Places {
         Ok(())
     }
 
-    fn close(&mut self) {
-        if let Some((output_offset, input_offset, bits)) = self.open.take() {
-            let entry = Entry::Block { bits, window: self.trace.end() };
-            self.ready.push_back(Checkpoint { output_offset, input_offset, entry });
+    /// Takes the best place, if there is one.
+    fn settle(&mut self) -> Result<(), CodecError> {
+        let Some(Found { place, window, .. }) = self.best.take() else { return Ok(()) };
+        self.last = place.output_offset;
+        let Place { output_offset, input_offset, bits } = place;
+        let checkpoint = Checkpoint { output_offset, input_offset, entry: Entry::Fresh };
+        self.found.push(checkpoint, Some((bits, window)))
+    }
+}
+
+impl Packing {
+    fn push(&mut self, checkpoint: Checkpoint, window: Option<(u8, Sparse)>) -> Result<(), CodecError> {
+        self.waiting.push((checkpoint, window));
+        if self.waiting.len() == Windows::MAX { self.pack() } else { Ok(()) }
+    }
+
+    /// Lets out what waits.
+    fn pack(&mut self) -> Result<(), CodecError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let sparse: Vec<_> = waiting.iter().filter_map(|(_, window)| Some(&window.as_ref()?.1)).collect();
+        let mut windows = self.packer.pack(&sparse)?.into_iter();
+        for (mut checkpoint, window) in waiting {
+            if let Some((bits, _)) = window {
+                let window = windows.next().expect("as many come out as went in");
+                checkpoint.entry = Entry::Block { bits, window };
+            }
+            self.ready.push_back(checkpoint);
         }
+        Ok(())
     }
 }

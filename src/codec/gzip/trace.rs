@@ -4,9 +4,11 @@
 //! from it. They are inflated twice more, with two made-up windows in which every place has its own pair of
 //! values. A byte that was in the compressed stream comes out the same both times; a copied one comes out as the
 //! pair that names its place.
+//!
+//! It also says early that a place needs more than another one did, so that looking at several costs little.
 
 use super::super::inflate::{Inflater, NotDeflate, Stop};
-use super::super::window::Packer;
+use super::super::window::Sparse;
 use super::super::{CodecError, Window};
 
 const LEN: usize = Window::MAX_LEN;
@@ -34,14 +36,36 @@ fn place(pair: (u8, u8)) -> usize {
     usize::from(pair.1.wrapping_sub(pair.0).wrapping_sub(1)) * 256 + usize::from(pair.0)
 }
 
-/// Watches the stream behind a checkpoint; made once and used for one checkpoint after the other.
+/// How many bytes behind a place are looked at before its needs are held against another's, and then again.
+const MARKS_AT: [usize; 4] = [4 << 10, 8 << 10, 16 << 10, LEN];
+
+/// How many bytes of a window were copied from, at each of [`MARKS_AT`].
+pub(super) type Needs = [usize; MARKS_AT.len()];
+
+/// What looking at the stream behind a place has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// More of the stream has to be seen.
+    More,
+    /// It is known what the window needs.
+    Done,
+    /// It needs more than the other one.
+    Worse,
+}
+
+/// Watches the stream behind a place; made once and used for one place after the other.
 pub(super) struct Trace {
     twins: [Twin; 2],
     /// The real window, at the end of the array.
     window: Box<[u8; LEN]>,
     len: usize,
+    /// For each pair whether it came out. A table for all, so that nothing has to be decided for each byte.
     used: Box<[bool; PAIRS]>,
-    packer: Packer,
+    /// How many bytes of the twins were looked at.
+    seen: usize,
+    /// The first of [`MARKS_AT`] that was not reached.
+    mark: usize,
+    needs: Needs,
 }
 
 struct Twin {
@@ -58,7 +82,9 @@ impl Trace {
             window: Box::new([0; LEN]),
             len: 0,
             used: Box::new([false; PAIRS]),
-            packer: Packer::new()?,
+            seen: 0,
+            mark: 0,
+            needs: Needs::default(),
         })
     }
 
@@ -69,40 +95,76 @@ impl Trace {
             twin.inflater.start(bits, byte, &marks[LEN - self.len..]);
             twin.filled = 0;
         }
-    }
-
-    /// Looks at compressed bytes, and says whether that is enough.
-    pub(super) fn feed(&mut self, input: &[u8]) -> Result<bool, NotDeflate> {
-        for twin in &mut self.twins {
-            let mut at = 0;
-            while twin.filled < LEN {
-                let ran = twin.inflater.run(&input[at..], &mut twin.output[twin.filled..], Stop::End)?;
-                at += ran.consumed;
-                twin.filled += ran.produced;
-                if ran.consumed == 0 && ran.produced == 0 {
-                    break;
-                }
-            }
-        }
-        Ok(self.twins.iter().all(|twin| twin.filled == LEN))
-    }
-
-    /// Ends, and returns the window with nothing in it but what was copied from.
-    pub(super) fn end(&mut self) -> Window {
-        let [a, b] = &self.twins;
-        let seen = a.filled.min(b.filled);
-        // A table for every pair, so that nothing has to be decided for each byte: this runs for 32 KiB of them.
         self.used.fill(false);
-        for pair in a.output[..seen].iter().copied().zip(b.output[..seen].iter().copied()) {
+        (self.seen, self.mark) = (0, 0);
+    }
+
+    /// Looks at compressed bytes; `other` is what another place needs.
+    ///
+    /// The outcome depends on the stream alone, not on how it is cut into pieces: it is asked for at fixed places of it.
+    pub(super) fn feed(&mut self, input: &[u8], other: Option<&Needs>) -> Result<Progress, NotDeflate> {
+        let mut at = [0; 2];
+        while let Some(goal) = MARKS_AT.get(self.mark).copied() {
+            for (twin, at) in self.twins.iter_mut().zip(&mut at) {
+                twin.fill(&input[*at..], goal).map(|consumed| *at += consumed)?;
+            }
+            if self.twins.iter().any(|twin| twin.filled < goal) {
+                return Ok(Progress::More);
+            }
+            self.look();
+            let need = self.need();
+            self.needs[self.mark] = need;
+            if other.is_some_and(|other| need > other[self.mark]) {
+                return Ok(Progress::Worse);
+            }
+            self.mark += 1;
+        }
+        Ok(Progress::Done)
+    }
+
+    /// Ends, and returns how much the window needs: for marks that the stream did not reach, all it needs.
+    pub(super) fn end(&mut self) -> Needs {
+        self.look();
+        let need = self.need();
+        self.needs[self.mark..].fill(need);
+        self.needs
+    }
+
+    /// Returns the window with nothing in it but what was copied from.
+    pub(super) fn window(&self) -> Sparse {
+        Sparse::new(&self.window[LEN - self.len..], &self.used[LEN - self.len..LEN])
+    }
+
+    /// Marks what came out since the last time.
+    fn look(&mut self) {
+        let [a, b] = &self.twins;
+        let until = a.filled.min(b.filled);
+        let new = self.seen..until;
+        for pair in a.output[new.clone()].iter().copied().zip(b.output[new].iter().copied()) {
             self.used[place(pair)] = true;
         }
-        let used = &self.used[..LEN];
-        let mut kept = [0; LEN];
-        for (kept, (byte, used)) in kept.iter_mut().zip(self.window.iter().zip(used)) {
-            *kept = if *used { *byte } else { 0 };
+        self.seen = until;
+    }
+
+    /// Counts the places that were copied from.
+    fn need(&self) -> usize {
+        self.used[..LEN].iter().map(|used| usize::from(*used)).sum()
+    }
+}
+
+impl Twin {
+    /// Inflates until so many bytes are out or there is no more input, and says how much of it was consumed.
+    fn fill(&mut self, input: &[u8], goal: usize) -> Result<usize, NotDeflate> {
+        let mut at = 0;
+        while self.filled < goal {
+            let ran = self.inflater.run(&input[at..], &mut self.output[self.filled..goal], Stop::End)?;
+            at += ran.consumed;
+            self.filled += ran.produced;
+            if ran.consumed == 0 && ran.produced == 0 {
+                break;
+            }
         }
-        let first = used.iter().position(|used| *used).unwrap_or(LEN);
-        self.packer.pack(&kept[first..])
+        Ok(at)
     }
 }
 

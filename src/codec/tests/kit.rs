@@ -2,13 +2,14 @@
 
 use std::io::Write;
 
-use super::super::{At, Checkpoint, CodecError, Compression, Decoder, Oddity, resume, scan};
+use super::super::window::{Packer, Sparse};
+use super::super::{At, Checkpoint, CodecError, Compression, Decoder, Oddity, Window, resume, scan};
 
 /// A small generator, so that every run tests the same (xorshift64*).
-pub(super) struct Rng(pub(super) u64);
+pub(in super::super) struct Rng(pub(in super::super) u64);
 
 impl Rng {
-    pub(super) fn next(&mut self) -> u64 {
+    pub(in super::super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -16,7 +17,7 @@ impl Rng {
     }
 
     /// Returns a number below `end`.
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    pub(in super::super) fn below(&mut self, end: usize) -> usize {
         ((self.next() >> 33) as usize) % end.max(1)
     }
 }
@@ -212,6 +213,12 @@ pub(super) fn bzip2(plain: &[u8]) -> Vec<u8> {
     let mut encoder = ::bzip2::write::BzEncoder::new(Vec::new(), ::bzip2::Compression::fast());
     encoder.write_all(plain).unwrap();
     encoder.finish().unwrap()
+}
+
+/// Makes a window all of whose bytes are needed.
+pub(super) fn window(bytes: &[u8]) -> Window {
+    let sparse = Sparse::new(bytes, &vec![true; bytes.len()]);
+    Packer::new().unwrap().pack(&[&sparse]).unwrap().remove(0)
 }
 
 /// A stream and what is in it.
