@@ -1,11 +1,14 @@
 //! gzip: members one after the other, each a header, a deflate stream and a trailer (RFC 1952).
 
+mod ahead;
+mod guess;
 mod header;
 mod scan;
 mod trace;
 
+pub(crate) use ahead::{Part, Reach, Seeker};
 use header::{Header, Progress};
-pub(super) use scan::GzipScanner;
+pub(crate) use scan::GzipScanner;
 
 use super::inflate::{Inflater, NotDeflate, Pause, Stop, crc32};
 use super::{At, Checkpoint, CodecError, Compression, Decoder, Entry, Oddity, Step, Tail};
@@ -44,6 +47,14 @@ struct Sum {
     len: u32,
 }
 
+impl Sum {
+    fn add(&mut self, bytes: &[u8]) {
+        self.crc = crc32(self.crc, bytes);
+        // Modulo 2³², as the trailer has it.
+        self.len = self.len.wrapping_add(bytes.len() as u32);
+    }
+}
+
 /// What one call of [`Gzip::advance`] did: `consumed` and `produced` as in [`Step`].
 struct Advance {
     consumed: usize,
@@ -62,6 +73,8 @@ enum Event {
     Body(Pause),
     /// Something else is over.
     Framing,
+    /// The place that was looked for is reached.
+    Met,
     /// No more output will come.
     Tail,
 }
@@ -109,8 +122,8 @@ impl Gzip {
                         self.state = State::Tail(tail);
                         Event::Framing
                     }
-                    Progress::NoMember { .. } => return Err(self.corrupt("no gzip header")),
-                    Progress::Bad(what) => return Err(self.corrupt(what)),
+                    Progress::NoMember { .. } => return Err(self.corrupt(consumed, "no gzip header")),
+                    Progress::Bad(what) => return Err(self.corrupt(consumed, what)),
                 }
             }
             State::Enter { bits, window } => {
@@ -121,19 +134,17 @@ impl Gzip {
             }
             State::Body => {
                 let ran = self.inflater.run(input, output, stop);
-                let ran = ran.map_err(|NotDeflate| self.corrupt("not a deflate stream"))?;
+                let ran = ran.map_err(|e| self.not_deflate(e))?;
                 if ran.pause == Pause::Starved
                     && ran.consumed + ran.produced == 0
                     && !input.is_empty()
                     && !output.is_empty()
                 {
-                    return Err(self.corrupt("no progress"));
+                    return Err(self.corrupt(0, "no progress"));
                 }
                 (consumed, produced) = (ran.consumed, ran.produced);
                 if let Some(sum) = &mut self.sum {
-                    sum.crc = crc32(sum.crc, &output[..produced]);
-                    // Modulo 2³², as the trailer has it.
-                    sum.len = sum.len.wrapping_add(produced as u32);
+                    sum.add(&output[..produced]);
                 }
                 if ran.pause == Pause::End {
                     self.state = State::Trailer { bytes: [0; TRAILER], have: 0 };
@@ -164,8 +175,14 @@ impl Gzip {
         Ok(Advance { consumed, produced, event })
     }
 
-    fn corrupt(&self, what: &'static str) -> CodecError {
-        CodecError::Corrupt { compression: Compression::Gzip, at: self.input_offset, what }
+    fn not_deflate(&self, NotDeflate { consumed }: NotDeflate) -> CodecError {
+        self.corrupt(consumed, "not a deflate stream")
+    }
+
+    /// Says what is wrong `consumed` bytes further on: the same place however the stream is cut.
+    fn corrupt(&self, consumed: usize, what: &'static str) -> CodecError {
+        let at = self.input_offset.saturating_add(consumed as u64);
+        CodecError::Corrupt { compression: Compression::Gzip, at, what }
     }
 }
 
@@ -196,6 +213,7 @@ fn drive(
         step.produced += advance.produced;
         match advance.event {
             Event::Tail => return Ok(Step { at: At::End, ..step }),
+            Event::Met => return Ok(step),
             // Not starved where zlib was given less than there is (see `Inflater::run`).
             Event::Starved | Event::Body(Pause::Starved)
                 if step.consumed == input.len() || step.produced == output.len() =>

@@ -53,7 +53,10 @@ pub(super) enum Pause {
 
 /// The stream is no deflate stream.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct NotDeflate;
+pub(super) struct NotDeflate {
+    /// How many bytes of the input were consumed until that showed: the same place in a stream however it is cut.
+    pub(super) consumed: usize,
+}
 
 impl Inflater {
     pub(super) fn new() -> Result<Self, CodecError> {
@@ -121,7 +124,7 @@ impl Inflater {
             // that were taken in before.
             z::Z_OK | z::Z_BUF_ERROR if stop == Stop::Block => self.block().unwrap_or(Pause::Starved),
             z::Z_OK | z::Z_BUF_ERROR => Pause::Starved,
-            _ => return Err(NotDeflate),
+            _ => return Err(NotDeflate { consumed }),
         };
         Ok(Ran { consumed, produced, pause })
     }

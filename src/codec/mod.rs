@@ -21,6 +21,7 @@ mod zstd;
 use std::fmt;
 
 pub use error::CodecError;
+pub(crate) use gzip::{GzipScanner, Part, Reach, Seeker};
 pub use tail::Oddity;
 use tail::Tail;
 pub use window::{Packed, Window, Windows, repack};

@@ -174,6 +174,30 @@ fn damage_in_large_streams_ends_in_an_error() {
     }
 }
 
+/// What is said of a damaged stream does not depend on how it was cut.
+#[test]
+fn damage_is_told_alike_however_the_stream_is_cut() {
+    let mut rng = Rng(5);
+    let mut failed = 0;
+    for kit::Stream { name, compression, mut packed, .. } in streams(30_000) {
+        if compression != Compression::Gzip {
+            continue;
+        }
+        for _ in 0..15 {
+            let (at, bit) = (rng.below(packed.len()), 1 << rng.below(8));
+            packed[at] ^= bit;
+            let whole = scan_all(compression, &packed, SPACING).map(drop);
+            failed += usize::from(whole.is_err());
+            for (n, room) in [(1, 4096), (4096, 7), (10_000, 777), (usize::MAX, 1 << 20)] {
+                let cut = scan_with(compression, &packed, SPACING, || (n, room)).map(drop);
+                assert_eq!(format!("{cut:?}"), format!("{whole:?}"), "{name}: {n} {room}");
+            }
+            packed[at] ^= bit;
+        }
+    }
+    assert!(failed > 200, "{failed}");
+}
+
 #[test]
 fn noise_behind_a_signature_ends_in_an_error() {
     let mut rng = Rng(77);

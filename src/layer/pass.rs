@@ -33,7 +33,7 @@ pub(super) fn pass(
     let compression = stream::sniff(raw).map_err(of_stream)?;
     let spill = SpillWriter::new(cache, &Key::from(digest), compression);
     let contents = Contents::new(algorithms, spill);
-    let Scan { decoded, input, output } =
+    let Scan { decoded, input, output, .. } =
         stream::scan(raw, descriptor.size, hasher, contents).map_err(of_stream)?;
     // A wrong blob explains whatever else went wrong with its contents.
     let found = input.finish();

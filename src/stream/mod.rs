@@ -36,7 +36,7 @@ use prefetch::{Ahead, Fetch, Prefetcher};
 pub use damage::damaged;
 pub use form::{Miss, Reader, Writer};
 pub use index::{CHUNK, StreamIndex};
-pub use scan::{Scan, Sink, scan, sniff};
+pub use scan::{Scan, Sink, Workers, scan, scan_abreast, sniff};
 pub use spill::{Spill, SpillWriter};
 pub use table::{Chunk, TableStream};
 

@@ -3,12 +3,17 @@
 //! Three things run side by side: decompressing here, what is done with the compressed bytes on one thread, and with the
 //! decompressed ones on another. Buffers go round, so that their number bounds the memory.
 
+mod abreast;
+
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::StreamError;
 use super::index::{CHUNK, SPACING, StreamIndex};
 use crate::codec::{self, At, Checkpoint, CodecError, Compression, Entry, Oddity, Scanner};
 use crate::read_at::ReadAt;
+
+use abreast::Cores;
+pub use abreast::Workers;
 
 /// Bytes handled at once: a whole number of chunks.
 const PIECE: usize = 8 * CHUNK as usize;
@@ -43,6 +48,8 @@ pub struct Scan<I, O> {
     pub input: I,
     /// What took the decompressed ones.
     pub output: O,
+    /// How many of the decompressed bytes came from workers that were ahead.
+    pub ahead: u64,
 }
 
 /// Tells the compression of `raw` from its first bytes.
@@ -56,13 +63,27 @@ pub fn sniff(raw: &dyn ReadAt) -> Result<Compression, StreamError> {
 pub fn scan<I: Sink, O: Sink>(
     raw: &dyn ReadAt,
     len: u64,
-    mut input: I,
+    input: I,
     output: O,
 ) -> Result<Scan<I, O>, StreamError> {
+    scan_abreast(raw, len, input, output, Workers::Spare)
+}
+
+/// Does what [`scan()`] does with the workers it is told to have. What comes out does not depend on them.
+pub fn scan_abreast<I: Sink, O: Sink>(
+    raw: &dyn ReadAt,
+    len: u64,
+    mut input: I,
+    output: O,
+    workers: Workers,
+) -> Result<Scan<I, O>, StreamError> {
     let compression = sniff(raw)?;
+    let plan = workers.plan(len);
+    let _cores = Cores::for_pass();
     std::thread::scope(|scope| {
-        let (compressed, compressed_pieces) = Belt::new(len);
-        let (out, out_pieces) = Belt::new(len);
+        let usual = if len < SMALL_PIECE as u64 { SMALL_PIECE } else { PIECE };
+        let (compressed, compressed_pieces) = Belt::new(plan.piece.unwrap_or(usual));
+        let (out, out_pieces) = Belt::new(usual);
         let input = scope.spawn(move || {
             compressed_pieces.run(|piece| input.take(piece));
             input
@@ -73,9 +94,13 @@ pub fn scan<I: Sink, O: Sink>(
             out_pieces.run(|piece| output.take(piece));
             output.finish()
         });
-        let mut pass = Pass { raw, len, compressed, out, checkpoints: Checkpoints::default(), produced: 0 };
-        let decoded = pass.run(compression);
-        let Pass { compressed, out, checkpoints, produced, .. } = pass;
+        let mut pass =
+            Pass { raw, len, compressed, out, checkpoints: Checkpoints::default(), produced: 0, ahead: 0 };
+        let decoded = match compression {
+            Compression::Gzip if plan.is_abreast() => plan.run(&mut pass),
+            _ => pass.run(compression),
+        };
+        let Pass { compressed, out, checkpoints, produced, ahead, .. } = pass;
         drop((compressed, out));
         let panicked = || StreamError::Bug("a thread of the index pass panicked");
         let input = input.join().map_err(|_| panicked())?;
@@ -86,7 +111,7 @@ pub fn scan<I: Sink, O: Sink>(
                 StreamIndex { input_len: len, compression, stream_len: produced, chunks, checkpoints };
             Ok((index, oddities))
         });
-        Ok(Scan { decoded, input, output })
+        Ok(Scan { decoded, input, output, ahead })
     })
 }
 
@@ -136,6 +161,8 @@ struct Pass<'a> {
     out: Belt,
     checkpoints: Checkpoints,
     produced: u64,
+    /// How much of it came from workers.
+    ahead: u64,
 }
 
 impl Pass<'_> {
@@ -179,7 +206,7 @@ impl Pass<'_> {
     }
 
     fn read(&mut self, at: u64) -> Result<Vec<u8>, StreamError> {
-        let want = usize::try_from(self.len - at).unwrap_or(PIECE).min(self.compressed.piece);
+        let want = usize::try_from(self.len - at).unwrap_or(usize::MAX).min(self.compressed.piece);
         let mut piece = self.compressed.empty();
         piece.truncate(want);
         let got = self.raw.read_at(at, &mut piece)?;
@@ -323,9 +350,8 @@ struct Pieces {
 }
 
 impl Belt {
-    /// Makes a belt for a pass over `len` bytes.
-    fn new(len: u64) -> (Self, Pieces) {
-        let piece = if len < SMALL_PIECE as u64 { SMALL_PIECE } else { PIECE };
+    /// Makes a belt for buffers of `piece` bytes.
+    fn new(piece: usize) -> (Self, Pieces) {
         let (full_in, full) = sync_channel(PIECES);
         let (spare_in, spare) = sync_channel(PIECES + 2);
         (Self { full: full_in, spare, piece }, Pieces { full, spare: spare_in })
@@ -352,3 +378,6 @@ impl Pieces {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::super::inflate::{NotDeflate, Pause, Stop};
 use super::super::window::{Packer, Sparse};
 use super::super::{Checkpoint, CodecError, Decoder, Entry, Oddity, Scanner, Step, Window, Windows};
+use super::ahead::Part;
 use super::trace::{Needs, Progress, Trace};
 use super::{Advance, Event, Gzip, drive};
 
@@ -28,6 +29,8 @@ struct Places {
     last: u64,
     /// The last byte of input that was consumed: a block may begin inside it.
     byte: u8,
+    /// The bit of the stream at which the decoder stands, where that is between two blocks.
+    block: Option<u64>,
     trace: Trace,
     /// The place that is being traced.
     open: Option<Place>,
@@ -68,27 +71,77 @@ impl GzipScanner {
         let ready = VecDeque::from([Checkpoint::START]);
         let found = Packing { packer: Packer::new()?, waiting: Vec::new(), ready };
         let trace = Trace::new()?;
-        let places = Places { spacing, last: 0, byte: 0, trace, open: None, best: None, found };
+        let places = Places { spacing, last: 0, byte: 0, block: None, trace, open: None, best: None, found };
         Ok(Self { gzip: Gzip::resume(&Checkpoint::START)?, places })
+    }
+}
+
+impl GzipScanner {
+    /// Steps as [`Decoder::step`] does, and no further than to where `part` begins. What a step promises about input and
+    /// room that are left over holds unless [`GzipScanner::meets`] says that it is there.
+    pub(crate) fn step_towards(
+        &mut self,
+        part: &Part,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Result<Step, CodecError> {
+        let Self { gzip, places } = self;
+        drive(input, output, |input, output| {
+            let advance = places.advance(gzip, input, output, Stop::Block)?;
+            let met = places.block.is_some_and(|bit| part.is_at(bit));
+            Ok(if met { Advance { event: Event::Met, ..advance } } else { advance })
+        })
+    }
+
+    /// Says whether the next block is the first of `part`, which was decompressed without knowing what comes before.
+    pub(crate) fn meets(&self, part: &Part) -> bool {
+        self.places.block.is_some_and(|bit| part.is_at(bit))
+    }
+
+    /// Goes to the end of `part` as if it had decompressed it, and returns what that is; nothing where it cannot be told to
+    /// be the same.
+    pub(crate) fn take<'a>(&mut self, part: &'a mut Part) -> Result<Option<&'a [u8]>, CodecError> {
+        let Self { gzip, places } = self;
+        let Some(mut from) = places.block.and_then(|bit| part.enter(bit)) else { return Ok(None) };
+        let mut window = Box::new([0; Window::MAX_LEN]);
+        // Before a whole window there is a member's beginning, which the part may reach beyond. That is an error.
+        if gzip.inflater.window(&mut window) < Window::MAX_LEN {
+            return Ok(None);
+        }
+        part.settle(&window);
+        let mut made = 0;
+        for (n, to) in part.blocks.iter().enumerate() {
+            let input = part.input(from, to.bit);
+            let bits = (to.bit.next_multiple_of(8) - to.bit) as u8;
+            let (consumed, produced) = (input.len(), to.made - made);
+            gzip.input_offset = gzip.input_offset.saturating_add(consumed as u64);
+            gzip.output_offset = gzip.output_offset.saturating_add(produced as u64);
+            // To have it stand in each of them costs a window's copy.
+            if places.stride(gzip.output_offset) == 0 || n + 1 == part.blocks.len() {
+                let byte = input.last().copied().unwrap_or(places.byte);
+                gzip.inflater.start(bits, byte, part.window(to.made));
+            }
+            let advance = Advance { consumed, produced, event: Event::Body(Pause::Block { bits }) };
+            places.follow(gzip, input, &advance)?;
+            (from, made) = (to.bit, to.made);
+        }
+        let made = part.made(made);
+        if let Some(sum) = &mut gzip.sum {
+            sum.add(made);
+        }
+        Ok(Some(made))
+    }
+
+    /// Returns the offset in the compressed stream of the next byte to consume.
+    pub(crate) fn input_offset(&self) -> u64 {
+        self.gzip.input_offset
     }
 }
 
 impl Decoder for GzipScanner {
     fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, CodecError> {
         let Self { gzip, places } = self;
-        drive(input, output, |input, output| {
-            // Stopping at blocks costs a little each time, so go up to where a checkpoint is due in one stride. It
-            // ends a byte before: the block that ends exactly there must not be run over, however input is cut.
-            let (stop, room) = match places.stride(gzip.output_offset) {
-                0 => (Stop::Block, output.len()),
-                stride => (Stop::End, output.len().min(usize::try_from(stride).unwrap_or(usize::MAX))),
-            };
-            let advance = gzip.advance(input, &mut output[..room], stop)?;
-            let traced = places.follow(&input[..advance.consumed], &advance);
-            traced.map_err(|NotDeflate| gzip.corrupt("not a deflate stream"))?;
-            places.see(gzip, &advance)?;
-            Ok(advance)
-        })
+        drive(input, output, |input, output| places.advance(gzip, input, output, Stop::End))
     }
 
     fn finish(&mut self) -> Result<Vec<Oddity>, CodecError> {
@@ -111,10 +164,44 @@ impl Places {
         (self.spacing - 1).saturating_sub(output_offset - self.last)
     }
 
-    /// Goes with the decoder over `input`, if a place is being traced.
-    fn follow(&mut self, input: &[u8], advance: &Advance) -> Result<(), NotDeflate> {
+    /// Goes on, with a stop after each block where `stop` says so or a checkpoint is due.
+    fn advance(
+        &mut self,
+        gzip: &mut Gzip,
+        input: &[u8],
+        output: &mut [u8],
+        stop: Stop,
+    ) -> Result<Advance, CodecError> {
+        // Stopping at blocks costs a little each time, so go up to where a checkpoint is due in one stride. It
+        // ends a byte before: the block that ends exactly there must not be run over, however input is cut.
+        let (stop, room) = match (stop, self.stride(gzip.output_offset)) {
+            (Stop::Block, _) | (Stop::End, 0) => (Stop::Block, output.len()),
+            (Stop::End, stride) => {
+                (Stop::End, output.len().min(usize::try_from(stride).unwrap_or(usize::MAX)))
+            }
+        };
+        let advance = gzip.advance(input, &mut output[..room], stop)?;
+        self.follow(gzip, &input[..advance.consumed], &advance)?;
+        Ok(advance)
+    }
+
+    /// Goes with the decoder over `input`, of which it just did something.
+    fn follow(&mut self, gzip: &Gzip, input: &[u8], advance: &Advance) -> Result<(), CodecError> {
         self.byte = input.last().copied().unwrap_or(self.byte);
-        let (Event::Body(pause), Some(place)) = (advance.event, self.open) else { return Ok(()) };
+        self.block = match advance.event {
+            Event::Body(Pause::Block { bits }) => {
+                gzip.input_offset.checked_mul(8).map(|end| end - u64::from(bits))
+            }
+            _ => None,
+        };
+        if let (Event::Body(pause), Some(place)) = (advance.event, self.open) {
+            self.trace(input, pause, place).map_err(|e| gzip.not_deflate(e))?;
+        }
+        self.see(gzip, advance)
+    }
+
+    /// Looks at the bytes behind the place that is being traced.
+    fn trace(&mut self, input: &[u8], pause: Pause, place: Place) -> Result<(), NotDeflate> {
         match self.trace.feed(input, self.best.as_ref().map(|best| &best.needs))? {
             Progress::More if pause != Pause::End => return Ok(()),
             Progress::Worse => {}

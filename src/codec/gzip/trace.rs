@@ -18,7 +18,7 @@ const PAIRS: usize = 1 << 16;
 
 /// The two made-up windows. Place `i` has `i % 256` in the first and, above it by 1 + `i / 256`, that is by 1 to
 /// 128 and so never equal, its partner in the second.
-static MARKS: [[u8; LEN]; 2] = marks();
+pub(super) static MARKS: [[u8; LEN]; 2] = marks();
 
 const fn marks() -> [[u8; LEN]; 2] {
     let mut marks = [[0; LEN]; 2];
@@ -32,7 +32,7 @@ const fn marks() -> [[u8; LEN]; 2] {
 }
 
 /// Returns the place in the window that a pair of bytes names: [`LEN`] or more for two equal ones.
-fn place(pair: (u8, u8)) -> usize {
+pub(super) fn place(pair: (u8, u8)) -> usize {
     usize::from(pair.1.wrapping_sub(pair.0).wrapping_sub(1)) * 256 + usize::from(pair.0)
 }
 
