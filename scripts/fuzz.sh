@@ -48,6 +48,9 @@ while read -r file; do
     head -c 20000 "$file" | gzip | seed gzip_resume "whole-$number" '\x00\x01'
     head -c 20000 "$file" | gzip | tail -c +11 | seed gzip_resume "bare-$number" '\x01\x01'
     head -c 20000 "$file" | seed gzip_resume "plain-$number" '\x02\x2b'
+    head -c 40000 "$file" | seed gzip_abreast "plain-$number" '\x01\x16\x20'
+    head -c 40000 "$file" | seed gzip_abreast "changed-$number" '\x02\x46\x20'
+    head -c 40000 "$file" | gzip | tail -c +11 | seed gzip_abreast "bare-$number" '\x00\x02\x08'
     head -c 20000 "$file" | zstd -q | seed zstd_resume "whole-$number" '\x00\x01'
     head -c 20000 "$file" | seed zstd_resume "plain-$number" '\x01\x2b'
 done < <(find "$work" ${FUZZ_TARS:+"$FUZZ_TARS"} -name '*.tar' -size -2M)

@@ -314,8 +314,9 @@ impl Board {
     }
 
     fn take_up(&self, state: &mut MutexGuard<'_, State>) -> Option<Job<'_>> {
-        // The furthest: it will be done by the time it is come to, and nearer ones are not waited for.
-        let slot = state.slots.iter_mut().rev().find(|slot| matches!(slot.work, Work::Open(..)))?;
+        // The furthest: it will be done by the time it is come to, and nearer ones are not waited for. The very next is
+        // left to the thread that has the order, which needs half as much work for it.
+        let slot = state.slots.iter_mut().skip(1).rev().find(|slot| matches!(slot.work, Work::Open(..)))?;
         let core = if self.polite { Some(Cores::spare()?) } else { None };
         let at = slot.at;
         let Work::Open(piece, next) = std::mem::replace(&mut slot.work, Work::Taken) else { return None };
