@@ -148,6 +148,30 @@ fn stated(block: &[u8; BLOCK]) -> u64 {
         .fold(0, |n, byte| n << 3 | u64::from(byte - b'0'))
 }
 
+/// Says whether an extended header states an odd size, of those from `at` to `end`: its content ends elsewhere then.
+fn has_odd_extension(archive: &[u8], at: usize, end: usize) -> bool {
+    let mut at = at;
+    while at < end {
+        let Some(block) = archive.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>()) else {
+            return false;
+        };
+        let field = &block[124..136];
+        if is_odd(field) {
+            return true;
+        }
+        let size = match field[0] & 0x80 {
+            0 => stated(block),
+            _ => field[4..].iter().fold(0, |n, byte| n << 8 | u64::from(*byte)),
+        };
+        let Some(next) = usize::try_from(size).ok().and_then(|size| size.checked_next_multiple_of(BLOCK))
+        else {
+            return false;
+        };
+        at = at.saturating_add(BLOCK).saturating_add(next);
+    }
+    false
+}
+
 impl Pair<'_> {
     /// Returns what the readers say differently of this member, but for what is known and meant.
     fn differ(&self, xattr_left_out: bool) -> Option<String> {
@@ -238,7 +262,7 @@ impl Pair<'_> {
         let cancelled = other.is_empty()
             && (has_record(self.pax, "path=\n") || has_record(self.pax, "GNU.sparse.name=\n"));
         // A prefix under GNU's magic that is not two times: Go's old writers put it there, and Go's reader takes it.
-        let go = is_gnu(self.block) && behind_prefix(500);
+        let go = self.block[257..263] == *b"ustar " && behind_prefix(500);
         // POSIX' magic in another version; the other reader has no prefix then.
         let version = self.block[257..263] == *b"ustar\0" && !is_ustar(self.block) && behind_prefix(500);
         // star's header ends the prefix after 131 bytes, and has times behind it.
@@ -301,8 +325,9 @@ fn compare(archive: &[u8]) -> Result<(), String> {
                 (consumed, entry, Some((sparse_map, real_size)))
             }
             Ok(ParseEvent::GlobalExtensions { consumed, pax_data }) => {
-                if consumed > BLOCK + pax_data.len().next_multiple_of(BLOCK) {
-                    // Between an extended header and its member; the other reader forgets the extended header.
+                // Between an extended header and its member the other reader forgets the extended header.
+                let forgets = consumed > BLOCK + pax_data.len().next_multiple_of(BLOCK);
+                if forgets || has_odd_extension(archive, at, at + 1) {
                     break;
                 }
                 at += consumed;
@@ -313,6 +338,9 @@ fn compare(archive: &[u8]) -> Result<(), String> {
         let header = std::ptr::from_ref(entry.header).addr() - archive.as_ptr().addr();
         let block: &[u8; BLOCK] = archive[header..].first_chunk().expect("a header is a block");
         let pax = entry.pax.unwrap_or_default();
+        if has_odd_extension(archive, at, header) {
+            break;
+        }
         // A block of zeros stood between an extended header and its member.
         if ours
             .problems
