@@ -4,8 +4,8 @@
 #
 #   scripts/test.sh [--long]     --long runs the property tests with many more cases, the tests that take long,
 #                                every fuzz target for some minutes instead of some seconds, all faults of
-#                                scripts/faults.sh and a soak, and tries the Debian
-#                                package in a clean system
+#                                scripts/faults.sh and a soak, tries the Debian package in a clean system, and
+#                                looks for data races and wild memory (x86-64)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -76,5 +76,10 @@ else
 fi
 # A few seconds, from the same seed each time: that the targets build and hold; looking for more is --long's.
 if [ -n "$long" ]; then scripts/fuzz.sh 180; else FUZZ_SEED=1 scripts/fuzz.sh 5; fi
+# Behind the fuzz targets: what they have come upon is gone through again.
+if [ -n "$long" ] && [ "$(uname -m)" = x86_64 ]; then
+    scripts/sanitize.sh thread
+    scripts/sanitize.sh address
+fi
 
 say "everything passed"
