@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use super::*;
 use crate::cache::{Cache, Key};
+use crate::codec::{Entry, Packed, Window, Windows};
 
 /// Compressed bytes that can be changed behind a stream's back.
 struct Memory(Mutex<Vec<u8>>);
@@ -151,6 +152,73 @@ fn an_index_comes_back_from_its_file_and_no_damaged_one_does() {
         assert!(read(&file, &key).is_err(), "{at}");
         assert!(read(&file[..at], &key).is_err(), "{at}");
     }
+}
+
+/// Windows are looked into only when they are needed: then a wrong one must give an error, and never wrong bytes.
+#[test]
+fn a_group_of_windows_that_is_not_the_streams_is_an_error() {
+    let plain = pattern(8_000_000);
+    let bytes = compress(Compression::Gzip, &plain);
+    let decoded = scan(&bytes, bytes.len() as u64, (), ()).unwrap().decoded;
+    let good = decoded.unwrap().0;
+    let frame = |bytes: &[u8]| Packed {
+        len: bytes.len() as u32,
+        frame: zstd::bulk::compress(bytes, 1).unwrap().into(),
+    };
+    // No windows, empty ones, one short of bytes, one too long, and none that unpacks.
+    let forged = [
+        (frame(b""), frame(b"")),
+        (frame(&[0; 16]), frame(b"")),
+        (frame(&[9, 1, 0, 9].repeat(8)), frame(b"short")),
+        (frame(&[9, 1, 0, 10].repeat(8)), frame(&[7; 80])),
+        (Packed { len: u32::MAX, frame: [0x28, 0xb5, 0x2f, 0xfd].into() }, frame(b"")),
+    ];
+    for (places, contents) in forged {
+        let group = Arc::new(Windows { places, bytes: contents });
+        let mut index = good.clone();
+        let mut blocks = 0;
+        for checkpoint in &mut index.checkpoints {
+            if let Entry::Block { window, .. } = &mut checkpoint.entry {
+                *window = Window::new(group.clone(), window.number()).unwrap();
+                blocks += 1;
+            }
+        }
+        assert!(blocks > 3, "one of them says nothing about several");
+        let memory = Arc::new(Memory(Mutex::new(bytes.clone())));
+        let stream = Stream::new(memory, index.clone(), Arc::new(Pool::new(CHUNK, Arc::default())), None);
+        let mut failed = 0;
+        for checkpoint in &index.checkpoints {
+            let at = checkpoint.output_offset.next_multiple_of(CHUNK);
+            let mut buf = [0; 1000];
+            match stream.read(at, &mut buf) {
+                Ok(()) => assert!(buf == plain[at as usize..][..1000], "wrong bytes at {at}"),
+                Err(_) => failed += 1,
+            }
+        }
+        assert!(failed > 0, "the windows were not used");
+    }
+}
+
+/// Checkpoints of a hostile index: a window of a group that was not given, one beyond any group, an unknown kind.
+#[test]
+fn checkpoints_that_cannot_be_are_a_miss() {
+    let group = [&[0_u8; 4][..], &[0; 4], &[0; 4], &[0; 4]].concat();
+    let checkpoint = |kind: u8, rest: &[u8]| [&[0; 16][..], &[kind], rest].concat();
+    let read = |checkpoints: &[Vec<u8>]| {
+        let key = Key::derived("test", &[b"a"]);
+        let mut w = Writer::begin(b"OCIFSTST", 1, &key);
+        w.count(checkpoints.len()).unwrap();
+        checkpoints.iter().for_each(|checkpoint| w.raw(checkpoint));
+        let file = w.finish();
+        let mut r = Reader::begin(&file, b"OCIFSTST", 1, &key).unwrap();
+        checkpoints::decode(&mut r).map(|checkpoints| checkpoints.len())
+    };
+    let with_group = checkpoint(2, &[&[0, 0][..], &group].concat());
+    assert_eq!(read(&[checkpoint(0, &[]), with_group.clone(), checkpoint(1, &[7, 7])]).unwrap(), 3);
+    assert!(read(&[checkpoint(1, &[0, 0])]).is_err());
+    assert!(read(&[with_group.clone(), checkpoint(1, &[0, 8])]).is_err());
+    assert!(read(&[with_group, checkpoint(3, &[0, 0])]).is_err());
+    assert!(read(&[checkpoint(2, &[0, 0])]).is_err());
 }
 
 #[test]

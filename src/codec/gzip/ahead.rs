@@ -119,7 +119,7 @@ impl Part {
         for (ours, theirs) in runs.filter(|(ours, theirs)| ours != theirs) {
             for (ours, theirs) in ours.iter_mut().zip(theirs) {
                 if *ours != *theirs {
-                    *ours = window[place((*ours, *theirs))];
+                    *ours = window[usize::from(place((*ours, *theirs)))];
                 }
             }
         }

@@ -32,9 +32,12 @@ const fn marks() -> [[u8; LEN]; 2] {
 }
 
 /// Returns the place in the window that a pair of bytes names: [`LEN`] or more for two equal ones.
-pub(super) fn place(pair: (u8, u8)) -> usize {
-    usize::from(pair.1.wrapping_sub(pair.0).wrapping_sub(1)) * 256 + usize::from(pair.0)
+pub(super) fn place(pair: (u8, u8)) -> u16 {
+    u16::from_be_bytes([pair.1.wrapping_sub(pair.0).wrapping_sub(1), pair.0])
 }
+
+/// Bytes of the twins that are looked at side by side.
+const AT_ONCE: usize = 16;
 
 /// How many bytes behind a place are looked at before its needs are held against another's, and then again.
 const MARKS_AT: [usize; 4] = [4 << 10, 8 << 10, 16 << 10, LEN];
@@ -140,15 +143,29 @@ impl Trace {
         let [a, b] = &self.twins;
         let until = a.filled.min(b.filled);
         let new = self.seen..until;
-        for pair in a.output[new.clone()].iter().copied().zip(b.output[new].iter().copied()) {
-            self.used[place(pair)] = true;
+        let ((a, a_rest), (b, b_rest)) =
+            (a.output[new.clone()].as_chunks::<AT_ONCE>(), b.output[new].as_chunks::<AT_ONCE>());
+        for (a, b) in a.iter().zip(b) {
+            // What a stream does not copy from its window is often long.
+            if a != b {
+                // Apart from the table, so that they are computed side by side.
+                let places: [u16; AT_ONCE] = std::array::from_fn(|i| place((a[i], b[i])));
+                for place in places {
+                    self.used[usize::from(place)] = true;
+                }
+            }
+        }
+        for pair in a_rest.iter().copied().zip(b_rest.iter().copied()) {
+            self.used[usize::from(place(pair))] = true;
         }
         self.seen = until;
     }
 
     /// Counts the places that were copied from.
     fn need(&self) -> usize {
-        self.used[..LEN].iter().map(|used| usize::from(*used)).sum()
+        // Few enough at once for the sum to fit into the byte that it is computed in.
+        let parts = self.used[..LEN].chunks(128).map(|part| part.iter().map(|used| u8::from(*used)).sum());
+        parts.map(|sum: u8| usize::from(sum)).sum()
     }
 }
 
@@ -175,8 +192,8 @@ mod tests {
     #[test]
     fn every_place_has_its_own_pair() {
         for (i, pair) in MARKS[0].iter().copied().zip(MARKS[1].iter().copied()).enumerate() {
-            assert_eq!(place(pair), i);
+            assert_eq!(usize::from(place(pair)), i);
         }
-        assert!((0..=255).all(|literal| place((literal, literal)) >= LEN));
+        assert!((0..=255).all(|literal| usize::from(place((literal, literal))) >= LEN));
     }
 }

@@ -243,6 +243,29 @@ fn there_is_no_checkpoint_inside_a_block() {
     assert!(widest.unwrap_or(u64::MAX) > 2 << 20, "{widest:?}");
 }
 
+/// Of the places in reach the one whose window needs least is taken, not the first.
+#[test]
+fn the_cheapest_place_is_taken() {
+    let mut compress = flate2::Compress::new(flate2::Compression::new(6), false);
+    let plain = kit::data("text", 400_000, 8);
+    let mut packed = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    packed.reserve(1 << 20);
+    // Blocks begin at all of these, and only behind one of them nothing is copied from before.
+    let ends = [(200_000, false), (250_000, true), (290_000, false), (400_000, false)];
+    let mut at = 0;
+    for (end, forget) in ends {
+        let flush = if forget { flate2::FlushCompress::Full } else { flate2::FlushCompress::Sync };
+        compress.compress_vec(&plain[at..end], &mut packed, flush).unwrap();
+        at = end;
+    }
+    compress.compress_vec(&[], &mut packed, flate2::FlushCompress::Finish).unwrap();
+    packed.extend(inflate::crc32(0, &plain).to_le_bytes());
+    packed.extend((plain.len() as u32).to_le_bytes());
+    let (_, checkpoints, _) = scan_all(Compression::Gzip, &packed, 200_000).unwrap();
+    let places: Vec<_> = checkpoints.iter().map(|checkpoint| checkpoint.output_offset).collect();
+    assert_eq!(places, [0, 250_000]);
+}
+
 /// Windows hold what is copied from, and nothing else.
 #[test]
 fn a_window_nobody_copies_from_is_empty() {
