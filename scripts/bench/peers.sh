@@ -51,7 +51,10 @@ peers_squashfuse() {
 peers_archivemount() {
     clock 'peers/archivemount, mount' archivemount -o readonly,nobackup "${layers[-1]}" "$peer"
     cold
-    clock 'peers/archivemount, find' find "$peer"
+    clock 'peers/archivemount, find' find_what_is_there "$peer"
     umount "$peer"
     wait_gone "$peer"
 }
+
+# archivemount lists some directories that it then does not find.
+find_what_is_there() { find "$1" || true; }

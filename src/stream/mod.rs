@@ -199,11 +199,21 @@ impl<I: Input> Stream<I> {
         self.read(offset, buf)?;
         let end = offset.saturating_add(buf.len() as u64);
         let chunks = self.index.stream_len.div_ceil(CHUNK);
-        let runs = self.ahead.lock().after_reading(offset / CHUNK..end.div_ceil(CHUNK), chunks);
+        let read = offset / CHUNK..end.div_ceil(CHUNK);
+        let runs = self.ahead.lock().after_reading(read, chunks, |chunk| self.entry_from(chunk));
         for run in runs {
             self.pool.prefetcher.wish(self.clone(), run);
         }
         Ok(())
+    }
+
+    /// Returns the first chunk from `chunk` on that begins with a checkpoint, or within a chunk after one; `chunk` itself where
+    /// the next checkpoint is far.
+    fn entry_from(&self, chunk: u64) -> u64 {
+        let near = chunk.saturating_sub(1) * CHUNK;
+        let passed = self.index.checkpoints.partition_point(|c| c.output_offset <= near);
+        let next = self.index.checkpoints.get(passed).map(|c| c.output_offset.div_ceil(CHUNK));
+        next.filter(|next| *next < chunk + prefetch::LONG / 2).unwrap_or(chunk)
     }
 
     /// Says whether all of `len` bytes from `offset` on are in memory.
@@ -302,7 +312,7 @@ fn changed(error: StreamError, offset: u64) -> StreamError {
 impl<I: Input> Fetch for Stream<I> {
     fn fetch(&self, chunks: Range<u64>) {
         // Two threads in one short stretch would decode the same bytes to get there; long runs are worth it.
-        let short = chunks.end - chunks.start < prefetch::LONG;
+        let short = chunks.end - chunks.start < prefetch::LONG / 2;
         let _alone = short.then(|| self.fetching.lock());
         for chunk in chunks {
             // Who asks for the chunk itself meets the same failure and tells it.

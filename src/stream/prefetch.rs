@@ -7,10 +7,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use parking_lot::Mutex;
 
-/// Most chunks decoded ahead of a reader: 8 MiB, a quarter of what is kept in memory.
+/// Most chunks decoded ahead of a reader, and up to half a run more to where one can begin: 8 MiB, a quarter of what is
+/// kept in memory.
 const MAX_AHEAD: u64 = 64;
 
-/// A run this long is decoded beside another one: getting to where it starts costs a few per cent of it.
+/// Chunks of a run. From half of that on, one is decoded beside another.
 pub(super) const LONG: u64 = 32;
 
 /// Wishes waiting; more are dropped, for a wish is only a wish.
@@ -32,7 +33,15 @@ pub(super) struct Ahead {
 
 impl Ahead {
     /// Returns the runs to decode after `read` was read from a stream of so many chunks.
-    pub(super) fn after_reading(&mut self, read: Range<u64>, chunks: u64) -> Vec<Range<u64>> {
+    ///
+    /// `entry` says for a chunk which is the first from it on that decoding can begin at without much ado: runs begin
+    /// there, or where the last one ended.
+    pub(super) fn after_reading(
+        &mut self,
+        read: Range<u64>,
+        chunks: u64,
+        entry: impl Fn(u64) -> u64,
+    ) -> Vec<Range<u64>> {
         if read.end == self.next {
             // Still in the same chunk.
             return Vec::new();
@@ -50,9 +59,17 @@ impl Ahead {
         if goal < from + (self.window / 2).max(1) && goal < chunks {
             return Vec::new();
         }
-        self.wished = goal.max(from);
-        let starts = (from..goal).step_by(LONG as usize);
-        starts.map(|start| start..goal.min(start + LONG)).collect()
+        let goal = entry(goal).clamp(from, chunks);
+        self.wished = goal;
+        let mut runs = Vec::new();
+        let mut start = from;
+        while start < goal {
+            let is_last = goal - start < LONG + LONG / 2;
+            let end = if is_last { goal } else { entry(start + LONG).clamp(start + 1, goal) };
+            runs.push(start..end);
+            start = end;
+        }
+        runs
     }
 }
 
@@ -103,7 +120,7 @@ mod tests {
         let mut ahead = Ahead::default();
         let mut wished = Vec::new();
         for chunk in 0..200 {
-            let runs = ahead.after_reading(chunk..chunk + 1, 200);
+            let runs = ahead.after_reading(chunk..chunk + 1, 200, |chunk| chunk);
             assert!(runs.iter().all(|run| run.start > chunk && run.end <= chunk + 1 + MAX_AHEAD));
             wished.extend(runs.into_iter().flatten());
         }
@@ -115,8 +132,11 @@ mod tests {
     fn who_jumps_about_gets_nothing() {
         let mut ahead = Ahead::default();
         for chunk in [50, 10, 70, 30, 90] {
-            assert!(ahead.after_reading(chunk..chunk + 1, 200).is_empty());
-            assert!(ahead.after_reading(chunk..chunk + 1, 200).is_empty(), "the same chunk again");
+            assert!(ahead.after_reading(chunk..chunk + 1, 200, |chunk| chunk).is_empty());
+            assert!(
+                ahead.after_reading(chunk..chunk + 1, 200, |chunk| chunk).is_empty(),
+                "the same chunk again"
+            );
         }
     }
 }
