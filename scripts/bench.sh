@@ -32,8 +32,7 @@ done
 for row in ${only[@]+"${only[@]}"}; do
     [[ " ${all_rows[*]} " = *" $row "* ]] || die "no row $row; there are: ${all_rows[*]}"
 done
-[ "$(id -u)" = 0 ] || die "run this as root: it drops the page cache before what is measured cold"
-[ -e /dev/fuse ] || die "/dev/fuse is missing: load the module (modprobe fuse) or pass the device into the container"
+need_root_and_fuse "it drops the page cache before what is measured cold"
 
 mkdir -p "${OCIFS_BENCH_DIR:-target/bench}"
 base=$(realpath "${OCIFS_BENCH_DIR:-target/bench}")
@@ -54,11 +53,7 @@ if [ ! -x "$base/venv/bin/ratarmount" ]; then
     python3 -m venv "$base/venv"
     "$base/venv/bin/pip" install -q ratarmount rapidgzip indexed_zstd matplotlib
 fi
-if [ -z "$ocifs" ]; then
-    say "building ocifs"
-    cargo build --locked --release
-    ocifs=$(realpath "${CARGO_TARGET_DIR:-target}/release/ocifs")
-fi
+need_ocifs
 make_images
 
 # Unmounts what we mounted, whatever state it is in, and waits until its server is gone, so that it takes no time

@@ -67,3 +67,31 @@ foreign_busybox() {
     done
     rm -rf "$state"
 }
+
+# Ends the script unless it runs as root, which it needs for what is named, and there is FUSE.
+need_root_and_fuse() {
+    [ "$(id -u)" = 0 ] || die "run this as root: $1"
+    [ -e /dev/fuse ] || die "/dev/fuse is missing: load the module (modprobe fuse) or pass the device into the container"
+}
+
+# Builds the program that is shipped, and leaves its path in $ocifs, unless there is one already.
+need_ocifs() {
+    [ -z "$ocifs" ] || return 0
+    say "building ocifs"
+    cargo build --locked --release
+    ocifs=$(realpath "${CARGO_TARGET_DIR:-target}/release/ocifs")
+}
+
+# Makes a directory below the one named, for files and mounts, and leaves its path in $work. It goes with the script, and
+# whatever is still mounted in it.
+make_workplace() {
+    work=$(mktemp -d "$1/ocifs-work.XXXXXX")
+    trap clear_workplace EXIT
+    trap 'exit 130' INT TERM
+}
+
+clear_workplace() {
+    local at
+    while read -r at; do umount -l "$at" || true; done < <(awk -v w="$work/" 'index($5, w) == 1 { print $5 }' /proc/self/mountinfo)
+    rm -rf "$work"
+}

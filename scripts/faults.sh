@@ -23,26 +23,13 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ "$(id -u)" = 0 ] || die "run this as root: it mounts small disks and sets limits"
-[ -e /dev/fuse ] || die "/dev/fuse is missing: load the module (modprobe fuse) or pass the device into the container"
+need_root_and_fuse "it mounts small disks and sets limits"
 
 need_packages python3 python3-fusepy fuse3 zstd util-linux docker-registry skopeo faketime strace
-if [ -z "$ocifs" ]; then
-    say "building ocifs"
-    cargo build --locked --release
-    ocifs=$(realpath "${CARGO_TARGET_DIR:-target}/release/ocifs")
-fi
+need_ocifs
 
 export PYTHONDONTWRITEBYTECODE=1
-work=$(mktemp -d "${OCIFS_FAULTS_DIR:-/tmp}/ocifs-faults.XXXXXX")
-# Whatever is still mounted below our directory when the driver was killed.
-cleanup() {
-    local at
-    while read -r at; do umount -l "$at" || true; done < <(awk -v w="$work/" 'index($5, w) == 1 { print $5 }' /proc/self/mountinfo)
-    rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 130' INT TERM
+make_workplace "${OCIFS_FAULTS_DIR:-/tmp}"
 if [ -n "$soak" ]; then
     python3 scripts/faults/soak.py "$ocifs" "$work" "$soak"
 else

@@ -19,23 +19,10 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ "$(id -u)" = 0 ] || die "run this as root: it drops the page cache before what is measured cold"
-[ -e /dev/fuse ] || die "/dev/fuse is missing: load the module (modprobe fuse) or pass the device into the container"
+need_root_and_fuse "it drops the page cache before what is measured cold"
 
 need_packages python3 fuse3 gzip procps
-if [ -z "$ocifs" ]; then
-    say "building ocifs"
-    cargo build --locked --release
-    ocifs=$(realpath "${CARGO_TARGET_DIR:-target}/release/ocifs")
-fi
+need_ocifs
 export PYTHONDONTWRITEBYTECODE=1
-work=$(mktemp -d "${OCIFS_BENCH_DIR:-/tmp}/ocifs-growth.XXXXXX")
-# Whatever is still mounted below our directory when the script was killed.
-cleanup() {
-    local at
-    while read -r at; do umount -l "$at" || true; done < <(awk -v w="$work/" 'index($5, w) == 1 { print $5 }' /proc/self/mountinfo)
-    rm -rf "$work"
-}
-trap cleanup EXIT
-trap 'exit 130' INT TERM
+make_workplace "${OCIFS_BENCH_DIR:-/tmp}"
 python3 scripts/bench/growth.py "$ocifs" "$work" ${arguments[@]+"${arguments[@]}"}
