@@ -14,9 +14,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use fuser::{
-    AccessFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags, KernelConfig, LockOwner,
-    OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen,
-    ReplyStatfs, ReplyXattr, Request,
+    AccessFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 
 use crate::view::{Error, Ino, View};
@@ -35,6 +35,7 @@ const READAHEAD: u32 = 1 << 20;
 struct Kernel {
     view: Arc<View>,
     workers: Workers,
+    access: Access,
 }
 
 type Answer<T> = Result<T, Errno>;
@@ -60,8 +61,18 @@ fn answer<T>(
 }
 
 impl Kernel {
-    fn new(view: View) -> Self {
-        Self { view: Arc::new(view), workers: Workers::default() }
+    fn new(view: View, access: Access) -> Self {
+        Self { view: Arc::new(view), workers: Workers::default(), access }
+    }
+
+    /// Answers `open` and `opendir`, of which there is nothing to remember.
+    fn reply_open(&self, reply: ReplyOpen, keep: FopenFlags) {
+        match self.access {
+            // The kernel lets everybody in here, and fuser asks who it is at `open` but not at `read`: so each is to come.
+            Access::OwnerAndRoot => reply.opened(FileHandle(0), keep),
+            // "Not needed": from then on the kernel opens by itself, and keeps the pages and the listings.
+            Access::Owner | Access::All => reply.error(Errno::ENOSYS),
+        }
     }
 
     /// Does `job` here where `at_once` says it is quick, and on a worker where not.
@@ -136,12 +147,11 @@ impl Filesystem for Kernel {
     }
 
     fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        // "Not needed": from then on the kernel opens by itself, and keeps the pages.
-        reply.error(Errno::ENOSYS);
+        self.reply_open(reply, FopenFlags::FOPEN_KEEP_CACHE);
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        reply.error(Errno::ENOSYS);
+        self.reply_open(reply, FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
     }
 
     fn read(

@@ -84,12 +84,19 @@ fn allow_root_lets_in_root_and_nobody_else() {
             "$as $ocifs --allow-root $1 $point
              sha256sum < $point/platforms/linux-amd64/layers/0
              $as sha256sum < $point/platforms/linux-amd64/layers/1
-             if $other cat $point/index.json 2>/dev/null; then echo another user can read it; fi
+             $as ls -R $point >/dev/null
+             $as cat $point/index.json $point/platforms/linux-amd64/layers/0 >/dev/null
+             for file in index.json oci-layout platforms/linux-amd64/layers/0; do
+                 if $other cat $point/$file 2>/dev/null | grep -q .; then echo another user can read it; fi
+             done
+             for dir in . platforms/linux-amd64 platforms/linux-amd64/rootfs; do
+                 if $other ls $point/$dir 2>/dev/null | grep -q .; then echo another user can list it; fi
+             done
              $as fusermount3 -u $point",
         )
         .ok();
     assert!(out.contains(sample.layers[0].hex()) && out.contains(sample.layers[1].hex()), "{out}");
-    assert!(!out.contains("can read it"), "{out}");
+    assert!(!out.contains("another user can"), "{out}");
 }
 
 #[test]
