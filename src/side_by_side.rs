@@ -1,8 +1,16 @@
 //! Several things done at once, on threads that last as long as it takes.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
+
+/// Returns how many processors there are for us. Asked once, before the cage: what limits a container stands in files that
+/// cannot be opened in it.
+pub fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
 
 /// Does `act` with each of `things`, on at most `threads` threads, of which the caller's is one, taking them up in their
 /// order. Returns what came of each, in that order too; nothing for one at which another thread panicked.
@@ -22,7 +30,9 @@ pub fn side_by_side<T: Sync, R: Send>(
         }
     };
     std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(things.len())).map(|_| scope.spawn(work)).collect();
+        // Where the system has no thread left, fewer do it.
+        let another = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        let others: Vec<_> = (1..threads.min(things.len())).filter_map(another).collect();
         work();
         for other in others {
             // Its panic was told when it happened, and what it leaves out the caller sees.

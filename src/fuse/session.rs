@@ -12,6 +12,7 @@ use signal_hook::iterator::Signals;
 use super::Kernel;
 use super::keeper::{self, Keeper};
 use super::mount::{Mount, MountError, Request, shown};
+use crate::side_by_side::cores;
 use crate::view::View;
 
 /// Most threads that talk to the kernel. What takes longer goes to workers, so a few do.
@@ -66,8 +67,7 @@ pub fn mount(view: View, options: &MountOptions) -> Result<Mounted, MountError> 
         Access::OwnerAndRoot => SessionACL::RootAndOwner,
         Access::All => SessionACL::All,
     };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    config.n_threads = Some(cores.clamp(2, MAX_THREADS));
+    config.n_threads = Some(cores().clamp(2, MAX_THREADS));
     // A queue for each thread needs the device opened again, which an odd set-up may forbid.
     config.clone_fd = std::fs::File::options().read(true).write(true).open("/dev/fuse").is_ok();
     let acl = config.acl;

@@ -13,6 +13,7 @@ use crate::blob::{BlobStore, Flight};
 use crate::cache::{Cache, Key, Shelf};
 use crate::oci::{Algorithm, Descriptor, Digest, MediaType};
 use crate::read_at::ReadAt;
+use crate::side_by_side::cores;
 use crate::stream::{Pool, Spill, Stream, TableStream};
 use crate::toc::{Claim, TocError};
 
@@ -52,7 +53,7 @@ impl LayerStore {
     /// Makes a store of the layers in `blobs`, with indexes kept in `cache`.
     pub fn new(blobs: Arc<BlobStore>, cache: Option<Arc<Cache>>) -> Self {
         let stats = LayerStats::default();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = cores();
         Self {
             blobs,
             cache,

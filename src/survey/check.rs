@@ -9,7 +9,7 @@ use crate::image::Catalog;
 use crate::layer::{LayerError, LayerIndex, LayerStore, mistyped};
 use crate::oci::{Algorithm, Descriptor, Hasher};
 use crate::read_at::ReadAt as _;
-use crate::side_by_side::side_by_side;
+use crate::side_by_side::{cores, side_by_side};
 use std::sync::Arc;
 
 /// Bytes hashed at once.
@@ -62,7 +62,7 @@ pub fn check(
     let mut order: Vec<usize> = (0..plan.targets.len()).collect();
     order.sort_by_key(|n| std::cmp::Reverse(plan.targets[*n].descriptor.size));
     let checker = Checker { store: catalog.store(), layers, deep, progress };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cores();
     let checked = side_by_side(&order, threads, |n| checker.one(&plan.targets[*n]));
     let unknown = || Outcome::new(Verdict::Unknown("not looked at".to_owned()));
     let mut outcomes: Vec<Outcome> = plan.targets.iter().map(|_| unknown()).collect();

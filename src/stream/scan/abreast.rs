@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{PIECE, Pass};
 use crate::codec::{Decoder, GzipScanner, Oddity, Part, Reach, Seeker};
+use crate::side_by_side::cores;
 use crate::stream::StreamError;
 use crate::stream::index::SPACING;
 
@@ -69,10 +70,6 @@ impl Workers {
             }
         }
     }
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Cores in use by the passes and the workers of this process.
