@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +63,9 @@ impl Download {
         let own = download.clone();
         let thread = std::thread::Builder::new().name("download".to_owned());
         let run = move || {
-            let end = own.run(&client, &store, part);
+            // A panic too is an end: whoever reads would wait for ever.
+            let end = catch_unwind(AssertUnwindSafe(|| own.run(&client, &store, part)))
+                .unwrap_or_else(|_| Err(Failure::Local("a bug: the download panicked".to_owned())));
             if let Err(failure) = &end {
                 log::warn!("{}: {failure}", own.digest);
             }
@@ -161,7 +164,7 @@ impl Download {
         }
         let coming = self.size - if partial { *have } else { 0 };
         if let Some(length) = response.body().content_length().filter(|length| *length != coming) {
-            let total = length + self.size - coming;
+            let total = length.saturating_add(self.size - coming);
             return Err(client
                 .wrong(&format!(
                     "says that {} has {total} bytes, and its descriptor says {}",

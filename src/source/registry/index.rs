@@ -17,7 +17,7 @@ pub(super) fn check_claim(document: &Document, asked: Option<&Digest>) -> Result
                 return Err(format!("sent something else than {expected}: it hashes to {found}"));
             }
             // An algorithm of the registry's own proves nothing, and one asked for cannot be checked.
-            None if asked.is_some() => {
+            None if asked == Some(expected) => {
                 return Err(format!("cannot be asked for {expected}: unknown algorithm"));
             }
             _ => {}

@@ -67,6 +67,19 @@ struct State {
     under_way: Vec<Arc<Run>>,
 }
 
+/// The one who fetches a run, until it is dropped: a panic too must not leave others waiting.
+struct Leading<'a> {
+    parts: &'a Parts,
+    run: &'a Arc<Run>,
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        self.parts.state.lock().under_way.retain(|other| !Arc::ptr_eq(other, self.run));
+        self.parts.changed.notify_all();
+    }
+}
+
 /// A run of blocks that is being fetched.
 struct Run {
     blocks: Range<usize>,
@@ -139,12 +152,12 @@ impl Parts {
             let run = Arc::new(Run { blocks: run, failed: OnceLock::new() });
             state.under_way.push(run.clone());
             drop(state);
+            let leading = Leading { parts: self, run: &run };
             let fetched = self.fetch_run(run.blocks.clone());
             if let Err(failure) = &fetched {
                 let _ = run.failed.set(failure.clone());
             }
-            self.state.lock().under_way.retain(|other| !Arc::ptr_eq(other, &run));
-            self.changed.notify_all();
+            drop(leading);
             fetched?;
         }
     }

@@ -52,7 +52,8 @@ impl Patience {
         self.tries += 1;
         let own = FIRST_WAIT.saturating_mul(1 << self.tries.min(16)).min(2 * MAX_WAIT) / 2;
         let wait = after.unwrap_or_default().max(jittered(own));
-        if self.tries >= MAX_TRIES || self.since.elapsed() + wait >= self.limit {
+        // Compared so that no wait a registry asks for overflows.
+        if self.tries >= MAX_TRIES || wait >= self.limit.saturating_sub(self.since.elapsed()) {
             return Err(failure);
         }
         log::info!("{failure}; trying again in {wait:.1?}");
@@ -80,9 +81,12 @@ mod tests {
         assert!((1..=5).contains(&tries), "{tries}");
         assert!(start.elapsed() < Duration::from_secs(2));
         // Asked to wait longer than we may: given up at once.
-        let mut patience = Patience::new(Duration::from_secs(1));
-        let start = Instant::now();
-        assert!(patience.again(again(Some(Duration::from_secs(3600)))).is_err());
-        assert!(start.elapsed() < Duration::from_millis(100));
+        for asked in [3600, u64::MAX] {
+            let mut patience = Patience::new(Duration::from_secs(1));
+            std::thread::sleep(Duration::from_millis(1));
+            let start = Instant::now();
+            assert!(patience.again(again(Some(Duration::from_secs(asked)))).is_err(), "{asked}");
+            assert!(start.elapsed() < Duration::from_millis(100), "{asked}");
+        }
     }
 }
