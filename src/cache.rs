@@ -1,6 +1,7 @@
 //! Where indexes and decompressed streams live on disk: a directory of ours, bounded, safe with several ocifs at once.
 
 use std::fs::{self, DirBuilder, File};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -82,7 +83,6 @@ impl Shelf {
 pub struct Cache {
     root: PathBuf,
     complained: AtomicBool,
-    numbers: AtomicU64,
     /// Bytes added to each shelf by this process.
     added: [AtomicU64; 2],
 }
@@ -90,12 +90,7 @@ pub struct Cache {
 impl Cache {
     /// Uses `root`, which is made when first written to.
     pub fn new(root: PathBuf) -> Self {
-        Self {
-            root,
-            complained: AtomicBool::new(false),
-            numbers: AtomicU64::new(0),
-            added: Default::default(),
-        }
+        Self { root, complained: AtomicBool::new(false), added: Default::default() }
     }
 
     /// Reads an index file, and marks it used.
@@ -154,14 +149,10 @@ impl Cache {
                 "belongs to somebody else, or others may write to it",
             ));
         }
-        let number = self.numbers.fetch_add(1, Relaxed);
-        let path = dir.join(format!(".unfinished-{}-{number}", std::process::id()));
-        let open = || File::options().read(true).write(true).create_new(true).mode(0o600).open(&path);
-        let file = open().or_else(|e| match e.kind() {
-            // Left by a process that had our number before.
-            io::ErrorKind::AlreadyExists => fs::remove_file(&path).and_then(|()| open()),
-            _ => Err(e),
-        })?;
+        // Process numbers repeat: after a restart, and in containers that share a cache.
+        let random = RandomState::new().build_hasher().finish();
+        let path = dir.join(format!(".unfinished-{}-{random:016x}", std::process::id()));
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Unfinished { file, path, shelf, kept: false })
     }
 
