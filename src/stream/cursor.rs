@@ -31,6 +31,9 @@ impl Cursor {
 
     /// Decodes and throws away until `offset`.
     pub(super) fn skip_to(&mut self, raw: &dyn ReadAt, offset: u64) -> Result<(), StreamError> {
+        if self.at >= offset {
+            return Ok(());
+        }
         let mut waste = vec![0; 128 << 10];
         while self.at < offset {
             let n = usize::try_from(offset - self.at).unwrap_or(waste.len()).min(waste.len());

@@ -14,6 +14,9 @@ const LEN: usize = Window::MAX_LEN;
 /// Output decoded by one twin before it is the other's turn, so that both find their bytes in the processor's cache.
 const STRIDE: usize = 128 << 10;
 
+/// What it costs to begin at a place that comes to nothing, in bytes of output: each twin is given a window.
+const BEGINNING: usize = 2 * LEN;
+
 /// Most blocks of a part: a megabyte has some thirty, or hundreds where a compressor flushes often. A part ends there.
 const MAX_BLOCKS: usize = 1 << 13;
 
@@ -146,7 +149,7 @@ impl Seeker {
                     return true;
                 }
                 let (Ok(made) | Err(made)) = end;
-                patience = patience.saturating_sub(made);
+                patience = patience.saturating_sub(made + BEGINNING);
                 if patience == 0 {
                     break;
                 }
