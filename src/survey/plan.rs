@@ -174,7 +174,7 @@ impl Plan {
             let d = &entry.descriptor;
             let before = self.targets.len();
             let path = match depth {
-                0 => format!("{}manifest.json", artifact.path),
+                0 => format!("{}image-index.json", artifact.path),
                 _ => d.digest.blob_path(),
             };
             self.target(d, Role::Document, path.clone());
