@@ -172,7 +172,7 @@ pub(super) struct SourceArgs {
 
     /// This image only: a name, or a digest, which pins it
     ///
-    /// A mount then has this image at its root. With a digest nothing is shown that this digest does not vouch for.
+    /// A mount then has this image at its root. With a digest, platforms/ shows nothing that this digest does not vouch for.
     #[arg(long, value_name = "NAME|DIGEST")]
     pub(super) image: Option<String>,
 
