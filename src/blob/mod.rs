@@ -221,7 +221,8 @@ impl BlobStore {
     /// Returns the blobs the source holds where that is known or quickly asked, with their sizes in bytes.
     pub fn held_at_once(&self) -> Arc<HashMap<Digest, u64>> {
         if self.is_remote() {
-            return self.held.lock().clone().unwrap_or_default();
+            // Not waited for: who asks for all blobs holds it as long as the registry takes.
+            return self.held.try_lock().and_then(|held| held.clone()).unwrap_or_default();
         }
         self.held().unwrap_or_default()
     }
