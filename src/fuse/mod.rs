@@ -140,10 +140,11 @@ impl Filesystem for Kernel {
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        match answer(&self.view, "readlink", ino, View::link_target) {
+        let at_once = self.view.describes_at_once(Ino::from_raw(ino.0));
+        self.dispatch(at_once, move |view| match answer(view, "readlink", ino, View::link_target) {
             Ok(target) => reply.data(&target),
             Err(e) => reply.error(e),
-        }
+        });
     }
 
     fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -223,20 +224,27 @@ impl Filesystem for Kernel {
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let found = answer(&self.view, "getxattr", ino, |view, ino| view.xattr(ino, name.as_bytes()));
-        reply_xattr(found, size, reply);
+        let at_once = self.view.tells_xattrs_at_once(Ino::from_raw(ino.0));
+        let name = name.as_bytes().to_vec();
+        self.dispatch(at_once, move |view| {
+            let found = answer(view, "getxattr", ino, |view, ino| view.xattr(ino, &name));
+            reply_xattr(found, size, reply);
+        });
     }
 
     fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let names = answer(&self.view, "listxattr", ino, |view, ino| {
-            let mut names = Vec::new();
-            for (name, _) in view.xattrs(ino)? {
-                names.extend_from_slice(&name);
-                names.push(0);
-            }
-            Ok(names)
+        let at_once = self.view.tells_xattrs_at_once(Ino::from_raw(ino.0));
+        self.dispatch(at_once, move |view| {
+            let names = answer(view, "listxattr", ino, |view, ino| {
+                let mut names = Vec::new();
+                for (name, _) in view.xattrs(ino)? {
+                    names.extend_from_slice(&name);
+                    names.push(0);
+                }
+                Ok(names)
+            });
+            reply_xattr(names, size, reply);
         });
-        reply_xattr(names, size, reply);
     }
 
     fn statfs(&self, _req: &Request, ino: INodeNo, reply: ReplyStatfs) {

@@ -168,6 +168,11 @@ impl View {
         self.state.describes_at_once(ino)
     }
 
+    /// Says whether [`View::xattr`] and [`View::xattrs`] answer without reading any document or layer.
+    pub fn tells_xattrs_at_once(&self, ino: Ino) -> bool {
+        self.state.tells_xattrs_at_once(ino)
+    }
+
     /// Says whether [`View::read`] answers without a pass over a blob and without decompressing.
     pub fn reads_at_once(&self, ino: Ino, offset: u64, len: usize) -> bool {
         self.state.reads_at_once(ino, offset, len)

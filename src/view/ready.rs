@@ -1,7 +1,7 @@
 //! Which questions are answered at once, so that the threads that talk to the kernel may answer them.
 
 use super::blobs::BlobId;
-use super::graft::Tree;
+use super::graft::{Graft, Tree};
 use super::ino::{Ino, SlotId};
 use super::links;
 use super::skeleton::Kind;
@@ -51,6 +51,19 @@ impl State {
             _ => self
                 .slot(slot)
                 .is_ok_and(|slot| slot.grown().is_some() || (node == 0 && !slot.graft.is_files())),
+        }
+    }
+
+    pub(super) fn tells_xattrs_at_once(&self, ino: Ino) -> bool {
+        let Ok((slot, node)) = Self::parts(ino) else { return true };
+        if slot == SlotId::BLOBS {
+            return true;
+        }
+        let Ok(here) = self.slot(slot) else { return true };
+        match here.graft {
+            // A manifest's own annotations stand in the manifest.
+            Graft::Platform(_) | Graft::Artifact(_) | Graft::Referrer(_) => node != 0,
+            _ => node == 0 || !here.graft.is_files() || here.grown().is_some(),
         }
     }
 

@@ -374,17 +374,10 @@ impl State {
     pub(super) fn xattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
         if xattrs::is_label(name) {
             let (slot, node) = Self::parts(ino)?;
-            return match (slot != SlotId::BLOBS)
-                .then(|| self.slot(slot))
-                .transpose()?
-                .as_ref()
-                .and_then(|s| s.grown())
-            {
-                Some(tree) => match &*tree {
-                    Tree::Files(files) => files.label(node, name),
-                    Tree::Skeleton { .. } => Err(Error::XattrUnsupported),
-                },
-                None => Err(Error::XattrUnsupported),
+            let tree = if slot == SlotId::BLOBS { None } else { self.tree_of_node(slot, node)? };
+            return match tree.as_deref() {
+                Some(Tree::Files(files)) => files.label(node, name),
+                _ => Err(Error::XattrUnsupported),
             };
         }
         let found = self.xattrs(ino)?.into_iter().find(|(key, _)| key == name);
@@ -398,13 +391,23 @@ impl State {
             return Ok(xattrs::of_descriptor(&descriptor, &descriptor.annotations));
         }
         let here = self.slot(slot)?;
-        match (here.grown().as_deref(), &here.graft) {
+        match (self.tree_of_node(slot, node)?.as_deref(), &here.graft) {
             (Some(Tree::Files(files)), _) => files.xattrs(node),
             // The directory of a manifest carries what the manifest's entry and the manifest itself say.
             (_, Graft::Platform(image)) if node == 0 => Ok(self.manifest_xattrs(&image.entry.descriptor)),
             (_, Graft::Artifact(entry)) if node == 0 => Ok(self.manifest_xattrs(&entry.descriptor)),
             (_, Graft::Referrer(r)) if node == 0 => Ok(self.manifest_xattrs(&r.entry.descriptor)),
             _ => Ok(Xattrs::new()),
+        }
+    }
+
+    /// Returns the tree of a node as far as it has grown. Below the root of a tree of files somebody has looked already: one
+    /// that was let go since is grown again.
+    fn tree_of_node(&self, slot: SlotId, node: u32) -> Result<Option<Arc<Tree>>> {
+        let here = self.slot(slot)?;
+        match node != 0 && here.graft.is_files() {
+            true => self.tree(slot).map(Some),
+            false => Ok(here.grown()),
         }
     }
 
