@@ -350,13 +350,15 @@ impl Shared {
     /// Returns a large blob: kept, or on its way.
     fn large(&self, digest: &Digest, size: u64) -> Result<Arc<dyn ReadAt>, Failure> {
         let mut downloads = self.downloads.lock();
+        // Asked before the store is: one that ends well in between is as good as what it has put there.
+        let was_done = downloads.get(digest).is_some_and(|download| download.is_done());
         if let Some(file) = self.store.find(digest, Some(size)) {
             downloads.remove(digest);
             return Ok(Arc::new(Kept(file)));
         }
         if let Some(download) = downloads.get(digest)
             && !download.has_failed()
-            && !download.is_done()
+            && !was_done
             && download.len().is_ok_and(|len| len == size)
         {
             return Ok(download.clone());
