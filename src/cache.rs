@@ -149,9 +149,7 @@ impl Cache {
                 "belongs to somebody else, or others may write to it",
             ));
         }
-        // Process numbers repeat: after a restart, and in containers that share a cache.
-        let random = RandomState::new().build_hasher().finish();
-        let path = dir.join(format!(".unfinished-{}-{random:016x}", std::process::id()));
+        let path = dir.join(format!(".unfinished-{}", unique_suffix()));
         let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Unfinished { file, path, shelf, kept: false })
     }
@@ -222,6 +220,13 @@ impl Cache {
             }
         }
     }
+}
+
+/// Returns what ends the name of a file being written, so that no other process writes to it: process numbers repeat, after
+/// a restart, and in containers that share a cache.
+pub(crate) fn unique_suffix() -> String {
+    let random = RandomState::new().build_hasher().finish();
+    format!("{}-{random:016x}", std::process::id())
 }
 
 /// A file that is not visible yet; it goes when it is dropped unfinished.

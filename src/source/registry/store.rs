@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use nix::fcntl::{Flock, FlockArg};
 use parking_lot::Mutex;
 
+use crate::cache::unique_suffix;
 use crate::oci::Digest;
 
 /// Begins the name of an unfinished file.
@@ -41,7 +42,6 @@ pub(super) struct Store {
     /// Open files. Their shared locks keep others from evicting them.
     held: Mutex<HashMap<Digest, Arc<Flock<File>>>>,
     added: AtomicU64,
-    numbers: AtomicU64,
 }
 
 /// A blob under way: of `have` bytes, and without its name yet.
@@ -58,7 +58,7 @@ pub(super) struct Part {
 impl Store {
     /// Uses `dir`, which is made when first written to, for at most `limit` bytes.
     pub(super) fn new(dir: Option<PathBuf>, limit: u64) -> Self {
-        Self { dir, limit, held: Mutex::default(), added: AtomicU64::new(0), numbers: AtomicU64::new(0) }
+        Self { dir, limit, held: Mutex::default(), added: AtomicU64::new(0) }
     }
 
     /// Returns the blob where it is there, in `size` bytes if the size is known, and marks it used.
@@ -108,12 +108,9 @@ impl Store {
             return Ok(part);
         }
         // Somebody else fetches the same blob. Either of us may finish first.
-        let number = self.numbers.fetch_add(1, Relaxed);
         let mut own = common.into_os_string();
-        own.push(format!("-{}-{number}", std::process::id()));
-        let own = PathBuf::from(own);
-        let _ = fs::remove_file(&own);
-        let part = open_part(own)?.map(|part| Part { resumable: false, ..part });
+        own.push(format!("-{}", unique_suffix()));
+        let part = open_part(PathBuf::from(own))?.map(|part| Part { resumable: false, ..part });
         part.ok_or_else(|| io::Error::other("a file of ours is locked by somebody else"))
     }
 
