@@ -76,14 +76,9 @@ impl Download {
         Ok(download)
     }
 
-    /// Says whether it has ended without success.
-    pub(super) fn has_failed(&self) -> bool {
-        matches!(self.state.lock().end, Some(Err(_)))
-    }
-
-    /// Says whether it has ended well: then the store has the blob.
-    pub(super) fn is_done(&self) -> bool {
-        matches!(self.state.lock().end, Some(Ok(())))
+    /// Says whether it has ended: well, and then the store has the blob, or without success.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state.lock().end.is_some()
     }
 
     fn run(&self, client: &Client, store: &Store, mut part: Part) -> Result<(), Failure> {

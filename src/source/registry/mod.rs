@@ -351,17 +351,15 @@ impl Shared {
     fn large(&self, digest: &Digest, size: u64) -> Result<Arc<dyn ReadAt>, Failure> {
         let mut downloads = self.downloads.lock();
         // Asked before the store is: one that ends well in between is as good as what it has put there.
-        let was_done = downloads.get(digest).is_some_and(|download| download.is_done());
+        let under_way = downloads.get(digest).filter(|download| !download.has_ended()).cloned();
         if let Some(file) = self.store.find(digest, Some(size)) {
             downloads.remove(digest);
             return Ok(Arc::new(Kept(file)));
         }
-        if let Some(download) = downloads.get(digest)
-            && !download.has_failed()
-            && !was_done
+        if let Some(download) = under_way
             && download.len().is_ok_and(|len| len == size)
         {
-            return Ok(download.clone());
+            return Ok(download);
         }
         self.check_pause()?;
         let download = Download::start(self.client.clone(), self.store.clone(), digest.clone(), size)?;
