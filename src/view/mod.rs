@@ -163,7 +163,7 @@ impl View {
         self.state.looks_up_at_once(parent, name)
     }
 
-    /// Says whether [`View::attr`] answers without reading any document or layer.
+    /// Says whether [`View::attr`] and [`View::link_target`] answer without reading any document or layer.
     pub fn describes_at_once(&self, ino: Ino) -> bool {
         self.state.describes_at_once(ino)
     }

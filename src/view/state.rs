@@ -374,8 +374,10 @@ impl State {
     pub(super) fn xattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
         if xattrs::is_label(name) {
             let (slot, node) = Self::parts(ino)?;
-            let tree = if slot == SlotId::BLOBS { None } else { self.tree_of_node(slot, node)? };
-            return match tree.as_deref() {
+            if slot == SlotId::BLOBS {
+                return Err(Error::XattrUnsupported);
+            }
+            return match self.tree_of_node(slot, &*self.slot(slot)?, node)?.as_deref() {
                 Some(Tree::Files(files)) => files.label(node, name),
                 _ => Err(Error::XattrUnsupported),
             };
@@ -391,7 +393,7 @@ impl State {
             return Ok(xattrs::of_descriptor(&descriptor, &descriptor.annotations));
         }
         let here = self.slot(slot)?;
-        match (self.tree_of_node(slot, node)?.as_deref(), &here.graft) {
+        match (self.tree_of_node(slot, &here, node)?.as_deref(), &here.graft) {
             (Some(Tree::Files(files)), _) => files.xattrs(node),
             // The directory of a manifest carries what the manifest's entry and the manifest itself say.
             (_, Graft::Platform(image)) if node == 0 => Ok(self.manifest_xattrs(&image.entry.descriptor)),
@@ -403,11 +405,10 @@ impl State {
 
     /// Returns the tree of a node as far as it has grown. Below the root of a tree of files somebody has looked already: one
     /// that was let go since is grown again.
-    fn tree_of_node(&self, slot: SlotId, node: u32) -> Result<Option<Arc<Tree>>> {
-        let here = self.slot(slot)?;
-        match node != 0 && here.graft.is_files() {
-            true => self.tree(slot).map(Some),
-            false => Ok(here.grown()),
+    fn tree_of_node(&self, id: SlotId, here: &Slot, node: u32) -> Result<Option<Arc<Tree>>> {
+        match here.grown() {
+            None if node != 0 && here.graft.is_files() => self.tree(id).map(Some),
+            grown => Ok(grown),
         }
     }
 
