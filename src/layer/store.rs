@@ -53,14 +53,13 @@ impl LayerStore {
     /// Makes a store of the layers in `blobs`, with indexes kept in `cache`.
     pub fn new(blobs: Arc<BlobStore>, cache: Option<Arc<Cache>>) -> Self {
         let stats = LayerStats::default();
-        let cores = cores();
         Self {
             blobs,
             cache,
             layers: Flight::default(),
             pool: Arc::new(Pool::new(CHUNKS, stats.chunks.clone())),
             stats,
-            passes: Slots::new(cores),
+            passes: Slots::new(cores()),
         }
     }
 

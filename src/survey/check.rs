@@ -62,8 +62,7 @@ pub fn check(
     let mut order: Vec<usize> = (0..plan.targets.len()).collect();
     order.sort_by_key(|n| std::cmp::Reverse(plan.targets[*n].descriptor.size));
     let checker = Checker { store: catalog.store(), layers, deep, progress };
-    let threads = cores();
-    let checked = side_by_side(&order, threads, |n| checker.one(&plan.targets[*n]));
+    let checked = side_by_side(&order, cores(), |n| checker.one(&plan.targets[*n]));
     let unknown = || Outcome::new(Verdict::Unknown("not looked at".to_owned()));
     let mut outcomes: Vec<Outcome> = plan.targets.iter().map(|_| unknown()).collect();
     for (n, outcome) in order.into_iter().zip(checked) {
