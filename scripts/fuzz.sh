@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Runs each fuzz target for a while, from seeds made by real tools; installs cargo-fuzz where it is missing.
 #
-#   scripts/fuzz.sh [SECONDS [TARGET…]]      SECONDS for each target, 60 unless told otherwise; all targets unless some are named
+#   scripts/fuzz.sh [SECONDS [TARGET…]]      SECONDS for each target, 60 unless told otherwise, 0 for the seeds alone;
+#                                            all targets unless some are named
 #
-# FUZZ_SEED=N makes a run begin as the last one of that number did, as far as its time reaches. FUZZ_TARS names a directory with more tars to begin with. What a target finds lies in fuzz/artifacts and in
-# fuzz/corpus, which are not in the repository: a finding becomes a test of its own.
+# FUZZ_SEED=N makes a run begin as the last one of that number did, as far as its time reaches. FUZZ_TARS names a
+# directory with more tars to begin with. What a target finds lies in fuzz/artifacts and in fuzz/corpus, which are not
+# in the repository: a finding becomes a test of its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -100,9 +102,12 @@ targets=("${@:2}")
 [ "${#targets[@]}" -gt 0 ] || mapfile -t targets < <(cd fuzz && cargo fuzz list)
 for target in "${targets[@]}"; do
     say "fuzz $target, $seconds s"
+    until=-max_total_time=$seconds
+    [ "$seconds" -gt 0 ] || until=-runs=0
     # The limits are part of the test: neither memory nor time may grow with what the input claims.
     (cd fuzz && cargo fuzz run -s none --fuzz-dir . "$target" -- \
-        ${FUZZ_SEED:+-seed="$FUZZ_SEED"} -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=20 -max_len=65536 -print_final_stats=1) >"$work/log" 2>&1 || {
+        ${FUZZ_SEED:+-seed="$FUZZ_SEED"} "$until" -rss_limit_mb=1024 -timeout=20 -max_len=65536 -print_final_stats=1) >"$work/log" 2>&1 || {
+        grep -A 1 panicked "$work/log" || true
         tail -n 60 "$work/log"
         die "$target found something: fuzz/artifacts/$target"
     }

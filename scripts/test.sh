@@ -74,8 +74,20 @@ if [ -n "$long" ]; then
 else
     scripts/faults.sh --quick --ocifs "${CARGO_TARGET_DIR:-target}/debug/ocifs"
 fi
-# A few seconds, from the same seed each time: that the targets build and hold; looking for more is --long's.
-if [ -n "$long" ]; then scripts/fuzz.sh 180; else FUZZ_SEED=1 scripts/fuzz.sh 5; fi
+# A few seconds, from the same seed each time: that the targets build and hold; looking for more is --long's. Where two
+# readers of tar are held against each other a finding may be the other's fault, which takes a person to say: only the
+# seeds here.
+if [ -n "$long" ]; then
+    scripts/fuzz.sh 180
+else
+    targets=()
+    for target in fuzz/fuzz_targets/*.rs; do
+        target=$(basename "$target" .rs)
+        [ "$target" = tar_differential ] || targets+=("$target")
+    done
+    FUZZ_SEED=1 scripts/fuzz.sh 5 "${targets[@]}"
+    scripts/fuzz.sh 0 tar_differential
+fi
 # Behind the fuzz targets: what they have come upon is gone through again.
 if [ -n "$long" ] && [ "$(uname -m)" = x86_64 ]; then
     scripts/sanitize.sh thread

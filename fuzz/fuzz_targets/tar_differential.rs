@@ -114,7 +114,7 @@ fn is_odd(field: &[u8]) -> bool {
 }
 
 /// Says whether the readers know from here on of different headers, though they may agree on this member.
-fn way(block: &[u8; BLOCK], pax: &[u8]) -> Way {
+fn way(block: &[u8; BLOCK], pax: &[u8], further: &[u8]) -> Way {
     let flag = block[156];
     let parted = match flag {
         // Extended headers under no magic, or one of another version: the other reader takes them for members. GNU tar goes
@@ -122,8 +122,10 @@ fn way(block: &[u8; BLOCK], pax: &[u8]) -> Way {
         b'x' | b'L' | b'K' | b'X' => true,
         b'S' => {
             // Under another magic the other reader takes a sparse file for a plain one. What says that a further block
-            // follows is 1 to it, and to GNU tar anything but 0.
-            !is_gnu(block) || block[482] > 1 || is_odd(&block[124..136])
+            // follows is 1 to it, and to GNU tar anything but 0: in the header, and in each further block.
+            let is_odd_mark = |mark: &u8| *mark > 1;
+            let mut marks = further.chunks_exact(BLOCK).map(|block| &block[504]);
+            !is_gnu(block) || is_odd_mark(&block[482]) || marks.any(is_odd_mark) || is_odd(&block[124..136])
         }
         // Links, devices and directories that state a size: whether data follow is seen from the next block (POSIX has
         // them mean different things), where the other reader believes the size.
@@ -352,6 +354,8 @@ fn compare(archive: &[u8]) -> Result<(), String> {
         let data = (at + consumed) as u64;
         let skip =
             entry.size.checked_next_multiple_of(BLOCK as u64).and_then(|size| usize::try_from(size).ok());
+        let further = &archive[header + BLOCK..at + consumed];
+        let way = way(block, pax, further);
         match ours.entries.get(&header) {
             Some(our) => {
                 met.push(header);
@@ -367,10 +371,9 @@ fn compare(archive: &[u8]) -> Result<(), String> {
                     extents.push(Extent { file_offset, stream_offset: stored, length });
                     stored = stored.saturating_add(length);
                 }
-                let further = &archive[header + BLOCK..at + consumed];
                 let pair = Pair { ours: our, theirs: &entry, block, pax, further, size, extents };
                 let xattr_left_out = ours.problems_at(header).any(|fault| matches!(fault, Fault::Xattr(_)));
-                if !matches!(way(block, pax), Way::Parted)
+                if !matches!(way, Way::Parted)
                     && let Some(difference) = pair.differ(xattr_left_out)
                 {
                     return Err(difference);
@@ -380,10 +383,10 @@ fn compare(archive: &[u8]) -> Result<(), String> {
             None if block[156] == b'V' || ours.problems_at(header).any(Fault::leaves_out) => {}
             // A size, of an extended header before it too, that is no number to ocifs: with a tab before it, say.
             None if ours.end().is_some_and(|end| end <= header) => break,
-            None if matches!(way(block, pax), Way::Parted) => {}
+            None if matches!(way, Way::Parted) => {}
             None => return Err(format!("ocifs has no member at {header}")),
         }
-        if !matches!(way(block, pax), Way::Together) || ours.end().is_some_and(|end| end <= header) {
+        if !matches!(way, Way::Together) || ours.end().is_some_and(|end| end <= header) {
             return Ok(());
         }
         match skip.and_then(|skip| (at + consumed).checked_add(skip)) {
