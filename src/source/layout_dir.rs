@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::dir::Dir;
+use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 
 use super::{MAX_INDEX, MAX_OCI_LAYOUT, Source, SourceError};
 use crate::oci::Digest;
@@ -44,36 +45,19 @@ impl LayoutDir {
         Ok(Self { dir, path: path.to_owned(), modified })
     }
 
-    fn regular(&self, path: &Path) -> Result<(File, u64), SourceError> {
-        // Asked before opening, because opening a device can already do something; and again after, because
-        // somebody may have put another thing there in between. O_NONBLOCK: a FIFO must not hold us up.
-        let own = fstatat(&self.dir, path, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(not_there)?;
-        let is_link = is(&own, SFlag::S_IFLNK);
-        let stat = match is_link {
-            true => fstatat(&self.dir, path, AtFlags::empty()).map_err(not_there)?,
-            false => own,
-        };
-        if !is(&stat, SFlag::S_IFREG) {
-            return Err(SourceError::NotRegular(kind_of(&stat)));
+    /// Opens the directory that `names` lead to, for names in it to be opened.
+    ///
+    /// Step by step: the kernel would follow a link in the middle of a path unseen.
+    fn directory(&self, names: &[&str]) -> Result<OwnedFd, SourceError> {
+        let mut dir = self.dir.try_clone()?;
+        for name in names {
+            dir = step(&dir, name)?;
         }
-        let mut flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        flags.set(OFlag::O_NOFOLLOW, !is_link);
-        let file = File::from(openat(&self.dir, path, flags, Mode::empty()).map_err(not_there)?);
-        let meta = file.metadata()?;
-        // We may be able to read what the layout's owner cannot. Where a link of theirs leads to somebody else's file,
-        // following it would hand that out: documents unchecked, of blobs their digests.
-        if is_link && own.st_uid != meta.uid() && own.st_uid != nix::unistd::geteuid().as_raw() {
-            return Err(SourceError::NotRegular("symlink of one user to a file of another"));
-        }
-        if !meta.is_file() {
-            let kind = meta.file_type();
-            return Err(SourceError::NotRegular(if kind.is_fifo() { "FIFO" } else { "special file" }));
-        }
-        Ok((file, meta.len()))
+        Ok(dir)
     }
 
     fn document(&self, name: &str, limit: u64) -> Result<Vec<u8>, SourceError> {
-        let (file, size) = self.regular(Path::new(name))?;
+        let (file, size) = regular(&self.dir, name)?;
         if size > limit {
             return Err(SourceError::TooLarge { size, limit });
         }
@@ -83,25 +67,80 @@ impl LayoutDir {
     }
 
     /// Lists the names in a directory below the layout; one that is absent has none.
-    fn names(&self, path: &str) -> io::Result<Vec<String>> {
+    fn names(&self, path: &[&str]) -> Result<Vec<String>, SourceError> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut dir = match Dir::openat(&self.dir, path, flags, Mode::empty()) {
-            Err(e) => {
-                return match not_there(e) {
-                    SourceError::Io(e) => Err(e),
-                    _ => Ok(Vec::new()),
-                };
-            }
+        let dir = self
+            .directory(path)
+            .and_then(|dir| Dir::openat(&dir, ".", flags, Mode::empty()).map_err(not_there));
+        let mut dir = match dir {
             Ok(dir) => dir,
+            Err(SourceError::Absent) => return Ok(Vec::new()),
+            Err(e) => return Err(e),
         };
         let mut names = Vec::new();
         for entry in dir.iter() {
-            if let Ok(name) = entry?.file_name().to_str() {
+            // No algorithm and no digest begins with a dot; the directory's parent does, and is none of the layout's where a
+            // link leads here.
+            if let Ok(name) = entry.map_err(io::Error::from)?.file_name().to_str()
+                && !name.starts_with('.')
+            {
                 names.push(name.to_owned());
             }
         }
         Ok(names)
     }
+}
+
+/// Opens a file by its name in a directory of the layout.
+fn regular(dir: &OwnedFd, name: &str) -> Result<(File, u64), SourceError> {
+    // Asked before opening, because opening a device can already do something; and again after, because
+    // somebody may have put another thing there in between. O_NONBLOCK: a FIFO must not hold us up.
+    let own = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(not_there)?;
+    let is_link = is(&own, SFlag::S_IFLNK);
+    let stat = match is_link {
+        true => fstatat(dir, name, AtFlags::empty()).map_err(not_there)?,
+        false => own,
+    };
+    if !is(&stat, SFlag::S_IFREG) {
+        return Err(SourceError::NotRegular(kind_of(&stat)));
+    }
+    let mut flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    flags.set(OFlag::O_NOFOLLOW, !is_link);
+    let file = File::from(openat(dir, name, flags, Mode::empty()).map_err(not_there)?);
+    let meta = file.metadata()?;
+    if is_link && !may_lead(own.st_uid, meta.uid()) {
+        return Err(SourceError::NotRegular("symlink of one user to a file of another"));
+    }
+    if !meta.is_file() {
+        let kind = meta.file_type();
+        return Err(SourceError::NotRegular(if kind.is_fifo() { "FIFO" } else { "special file" }));
+    }
+    Ok((file, meta.len()))
+}
+
+/// Opens a directory in a directory of the layout, itself or what a link of its name leads to.
+fn step(dir: &OwnedFd, name: &str) -> Result<OwnedFd, SourceError> {
+    // A path alone, for which a directory need not be readable.
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    match openat(dir, name, flags | OFlag::O_NOFOLLOW, Mode::empty()) {
+        Ok(inner) => return Ok(inner),
+        Err(Errno::ENOTDIR) => {}
+        Err(e) => return Err(not_there(e)),
+    }
+    let own = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(not_there)?;
+    let inner = openat(dir, name, flags, Mode::empty()).map_err(not_there)?;
+    match may_lead(own.st_uid, fstat(&inner).map_err(io::Error::from)?.st_uid) {
+        true => Ok(inner),
+        false => Err(SourceError::NotRegular("file below a symlink of one user to a directory of another")),
+    }
+}
+
+/// Says whether a link is followed, by whose it is and whose the thing is that it leads to.
+///
+/// We may be able to read what the layout's owner cannot. Where a link of theirs leads to what is somebody else's,
+/// following it would hand that out: documents unchecked, of blobs their digests.
+fn may_lead(link: libc::uid_t, target: libc::uid_t) -> bool {
+    link == target || link == nix::unistd::geteuid().as_raw()
 }
 
 impl Source for LayoutDir {
@@ -114,18 +153,23 @@ impl Source for LayoutDir {
     }
 
     fn open(&self, digest: &Digest) -> Result<Box<dyn ReadAt>, SourceError> {
-        let (file, _) = self.regular(Path::new(&digest.blob_path()))?;
+        let dir = self.directory(&["blobs", digest.algorithm_name()])?;
+        let (file, _) = regular(&dir, digest.encoded())?;
         Ok(Box::new(file))
     }
 
     fn blobs(&self) -> Result<Vec<(Digest, u64)>, SourceError> {
         let mut blobs = Vec::new();
-        for algorithm in self.names("blobs")? {
-            for encoded in self.names(&format!("blobs/{algorithm}"))? {
-                // Anything may lie around in there (.DS_Store, temporary files): only digests are blobs.
+        for algorithm in self.names(&["blobs"])? {
+            let path = ["blobs", algorithm.as_str()];
+            let names = self.names(&path)?;
+            // What is no directory has no names: whether it can be opened was asked with them.
+            let Ok(dir) = self.directory(&path) else { continue };
+            for encoded in names {
+                // Anything may lie around in there (temporary files, signatures): only digests are blobs.
                 let Ok(digest) = Digest::parse(&format!("{algorithm}:{encoded}")) else { continue };
                 // A FIFO in a blob's place is listed: it is there, and reading it says what is wrong with it.
-                if let Ok(stat) = fstatat(&self.dir, digest.blob_path().as_str(), AtFlags::empty()) {
+                if let Ok(stat) = fstatat(&dir, encoded.as_str(), AtFlags::empty()) {
                     let size = if is(&stat, SFlag::S_IFREG) { stat.st_size } else { 0 };
                     blobs.push((digest, u64::try_from(size).unwrap_or(0)));
                 }

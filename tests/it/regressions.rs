@@ -41,7 +41,40 @@ fn a_link_of_one_user_to_a_file_of_another_is_not_followed() {
     assert_eq!(bytes(mount.join(&layer)), sample.layers[0].bytes);
     drop(mount);
 
-    link("index.json", &secret, SOMEBODY);
+    // A directory on the way to the blobs is a way to somebody else's blobs just so.
+    let (layout, sample) = Layout::sample();
+    let theirs = secrets.path().join("theirs");
+    let layer = sample.layers[0].path();
+    for name in ["blobs", "blobs/sha256"] {
+        fs::create_dir_all(&theirs).unwrap();
+        let moved = theirs.join("moved");
+        fs::rename(layout.path().join(name), &moved).unwrap();
+        let link = layout.path().join(name);
+        symlink(&moved, &link).unwrap();
+        for (link_owner, moved_owner, led) in
+            [(SOMEBODY, 0, false), (SOMEBODY, SOMEBODY, true), (0, SOMEBODY, true)]
+        {
+            lchown(&link, Some(link_owner), None).unwrap();
+            lchown(&moved, Some(moved_owner), None).unwrap();
+            let mount = Mount::new(layout.path());
+            let case = format!("{name}: a link of {link_owner} to what is {moved_owner}'s");
+            match led {
+                true => assert_eq!(bytes(mount.join(&layer)), sample.layers[0].bytes, "{case}"),
+                false => {
+                    assert_eq!(read_errno(mount.join(&layer)), nix::libc::EIO, "{case}");
+                    let problem = "file below a symlink of one user to a directory of another";
+                    assert!(mount.problems().iter().any(|line| line.contains(problem)), "{case}");
+                }
+            }
+        }
+        fs::remove_file(&link).unwrap();
+        fs::rename(&moved, &link).unwrap();
+    }
+
+    let (layout, _) = Layout::sample();
+    fs::remove_file(layout.path().join("index.json")).unwrap();
+    symlink(&secret, layout.path().join("index.json")).unwrap();
+    lchown(layout.path().join("index.json"), Some(SOMEBODY), None).unwrap();
     let done = run(Mount::command(&secrets).arg(layout.path()).arg(secrets.path()));
     assert_eq!(done.code(), 1);
     assert!(
