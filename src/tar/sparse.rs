@@ -131,6 +131,10 @@ impl SparseRecords {
             (None, None) | (Some(0), Some(0 | 1)) => {}
             _ => return Err(Fault::Sparse("unknown version")),
         }
+        if self.numbers.is_none() && self.count != Some(0) {
+            // Go refuses such a member too. Its bytes would be neither a hole nor in any region, and so lost.
+            return Err(Fault::Sparse("no map"));
+        }
         let numbers = self.numbers.as_deref().unwrap_or_default();
         let (pairs, rest) = numbers.as_chunks::<2>();
         if !rest.is_empty() {

@@ -98,6 +98,7 @@ fn sparse_pax() {
     };
     let size = "GNU.sparse.size=10";
     bad(&["GNU.sparse.map=0,1"], "no size given");
+    bad(&[size, "GNU.sparse.major=0", "GNU.sparse.minor=1"], "no map");
     bad(&[size, "GNU.sparse.map=0,1,2"], "offset without a length");
     bad(&[size, "GNU.sparse.map=0,1", "GNU.sparse.numblocks=2"], "number of regions is not as stated");
     bad(&[size, "GNU.sparse.map=0,x"], "not a number");
