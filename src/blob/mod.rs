@@ -113,14 +113,6 @@ pub enum BlobError {
 }
 
 impl BlobError {
-    /// Says whether the system would not let us read: no file descriptors left, a disk that fails. The next try may go better,
-    /// other than where there is nothing, or nothing that we may read.
-    pub fn is_of_the_system(&self) -> bool {
-        let Self::Read { cause, .. } = self else { return false };
-        cause.raw_os_error().is_some()
-            && !matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
-    }
-
     fn from_source(digest: &Digest, error: SourceError) -> Self {
         let digest = digest.clone();
         match error {
@@ -216,6 +208,22 @@ impl BlobStore {
     /// Says whether the source's documents are elsewhere: then nothing is read only to count or to add up.
     pub fn is_remote(&self) -> bool {
         self.source.is_remote()
+    }
+
+    /// Says whether the next try may go better, so that nothing may be concluded from this one for good: no file
+    /// descriptors were left, a disk failed, a registry could not be reached or what came from it was not what it sent.
+    pub fn may_pass(&self, error: &BlobError) -> bool {
+        let remote = self.is_remote();
+        match error {
+            BlobError::Read { cause, .. } => match cause.kind() {
+                // That there is nothing is an answer, and here that we may not read it; who may there, a login changes.
+                io::ErrorKind::NotFound => false,
+                io::ErrorKind::PermissionDenied => remote,
+                _ => remote || cause.raw_os_error().is_some(),
+            },
+            BlobError::Mismatch { .. } | BlobError::Size { .. } | BlobError::Changed { .. } => remote,
+            _ => false,
+        }
     }
 
     /// Returns the blobs the source holds where that is known or quickly asked, with their sizes in bytes.

@@ -62,6 +62,7 @@ fn read(cause: &io::Error) -> Errno {
 fn image(error: &ImageError) -> Errno {
     match error {
         ImageError::Blob(e) => blob(e),
+        ImageError::Source(e) => source(e),
         ImageError::Document { .. } | ImageError::Descriptor(_) | ImageError::NoConfig(_) => Errno::EIO,
     }
 }

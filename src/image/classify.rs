@@ -1,6 +1,6 @@
 //! Image or artifact: told by the descriptor where it can be, by the manifest where it must be.
 //!
-//! Fails only where the system would not let us read: nothing may be concluded from that for good.
+//! Fails only where the next try may go better: nothing may be concluded from that for good.
 
 use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Group, ImageError};
 use crate::oci::{Descriptor, Manifest, MediaType};
@@ -63,7 +63,7 @@ fn by_descriptor(d: &Descriptor) -> Option<Class> {
 
 /// An index is an image unless all it lists is something else (the fallback tag of referrers, a list of charts).
 fn index(catalog: &Catalog, d: &Descriptor) -> Result<Class, ImageError> {
-    let Some(index) = lasting(catalog.index(d))? else { return Ok(Class::Image) };
+    let Some(index) = catalog.lasting(catalog.index(d))? else { return Ok(Class::Image) };
     let mut descriptors = index.entries.iter().filter_map(|e| e.descriptor.as_ref().ok()).peekable();
     if descriptors.peek().is_none() {
         return Ok(Class::Image);
@@ -83,18 +83,10 @@ fn index(catalog: &Catalog, d: &Descriptor) -> Result<Class, ImageError> {
 }
 
 fn manifest(catalog: &Catalog, d: &Descriptor) -> Result<Class, ImageError> {
-    match lasting(catalog.manifest(d))? {
+    match catalog.lasting(catalog.manifest(d))? {
         // Missing or damaged: shown where people look for it, with its failure.
         None => Ok(Class::Image),
         Some(manifest) => by_manifest(catalog, d, &manifest),
-    }
-}
-
-/// Returns a document, or nothing where it will not be there the next time either.
-pub(super) fn lasting<T>(document: Result<T, ImageError>) -> Result<Option<T>, ImageError> {
-    match document {
-        Err(e) if e.is_of_the_system() => Err(e),
-        read => Ok(read.ok()),
     }
 }
 
@@ -113,7 +105,7 @@ fn by_manifest(catalog: &Catalog, d: &Descriptor, manifest: &Manifest) -> Result
         // The attestations of older BuildKits have an image configuration, of no platform, and JSON layers.
         return Ok(Class::Image);
     }
-    Ok(match lasting(catalog.config(d, manifest))? {
+    Ok(match catalog.lasting(catalog.config(d, manifest))? {
         Some(config) if config.platform.is_stated() => Class::Image,
         _ => Class::Artifact,
     })

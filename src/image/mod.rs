@@ -15,7 +15,7 @@ use crate::problems::{Problem, Problems};
 
 pub use classify::Class;
 pub use groups::Group;
-pub use referrers::{Referrer, ReferrerKind};
+pub use referrers::{Referrer, ReferrerKind, predicate};
 pub use walk::{Image, MAX_DEPTH, PlatformImage};
 
 /// Marks BuildKit's attestation manifests.
@@ -41,13 +41,9 @@ pub enum ImageError {
     /// The manifest has no configuration.
     #[error("{0}: the manifest has no `config`")]
     NoConfig(crate::oci::Digest),
-}
-
-impl ImageError {
-    /// Says whether the system would not let us read the document, so that the next try may go better.
-    pub fn is_of_the_system(&self) -> bool {
-        matches!(self, Self::Blob(e) if e.is_of_the_system())
-    }
+    /// The source could not say what speaks of it.
+    #[error(transparent)]
+    Source(Arc<SourceError>),
 }
 
 /// Why a source has no catalog.
@@ -89,8 +85,8 @@ pub struct Catalog {
     classes: Vec<OnceLock<Class>>,
     /// A failure of the source is kept as a value: the tree does not change while it is mounted.
     images: Flight<usize, Result<Arc<Image>, ImageError>, ImageError>,
-    scan: OnceLock<referrers::Scan>,
-    referrers: Flight<Digest, Arc<[Referrer]>, Arc<SourceError>>,
+    scan: Flight<(), Arc<referrers::Scan>, ImageError>,
+    referrers: Flight<Digest, Arc<[Referrer]>, ImageError>,
 }
 
 impl Catalog {
@@ -107,8 +103,7 @@ impl Catalog {
         }
         let groups = groups::group(entries);
         let classes = groups.iter().map(|_| OnceLock::new()).collect();
-        let scan = OnceLock::new();
-        let (images, referrers) = (Flight::default(), Flight::default());
+        let (images, scan, referrers) = (Flight::default(), Flight::default(), Flight::default());
         Ok(Self { store, problems, groups, classes, images, scan, referrers })
     }
 
@@ -127,16 +122,19 @@ impl Catalog {
         &self.groups
     }
 
-    /// Says what group `n` is; reads a document or two where its descriptors do not tell.
-    pub fn class(&self, n: usize) -> Class {
+    /// Says what group `n` is; reads a document or two where its descriptors do not tell. Fails where that may be told
+    /// the next time.
+    pub fn class(&self, n: usize) -> Result<Class, ImageError> {
         if let Some(known) = self.known_class(n) {
-            return known;
+            return Ok(known);
         }
-        match classify::group(self, &self.groups[n]) {
-            Ok(class) => *self.classes[n].get_or_init(|| class),
-            // Shown where people look for it, and asked again the next time.
-            Err(_) => Class::Image,
-        }
+        let class = classify::group(self, &self.groups[n])?;
+        Ok(*self.classes[n].get_or_init(|| class))
+    }
+
+    /// Says what group `n` is taken for: an image, where it cannot be told now. There people look for it.
+    pub fn assumed_class(&self, n: usize) -> Class {
+        self.class(n).unwrap_or(Class::Image)
     }
 
     /// Says what group `n` is, where that is known already.
@@ -147,14 +145,27 @@ impl Catalog {
     /// Returns the image of group `n`: its platforms, with nested indexes walked.
     pub fn image(&self, n: usize) -> Result<Arc<Image>, ImageError> {
         self.images.get_or_try(&n, || match walk::expand(self, &self.groups[n]).map(Arc::new) {
-            Err(e) if e.is_of_the_system() => Err(e),
+            Err(e) if self.may_pass(&e) => Err(e),
             read => Ok(read),
         })?
     }
 
+    /// Says whether a document may be had the next time, so that nothing may be concluded for good from its failure.
+    pub fn may_pass(&self, error: &ImageError) -> bool {
+        matches!(error, ImageError::Blob(e) if self.store.may_pass(e))
+    }
+
+    /// Returns a document, or nothing where it will not be there the next time either.
+    fn lasting<T>(&self, document: Result<T, ImageError>) -> Result<Option<T>, ImageError> {
+        match document {
+            Err(e) if self.may_pass(&e) => Err(e),
+            read => Ok(read.ok()),
+        }
+    }
+
     /// Returns the only image's number, where there is exactly one; reads documents until a second one is met.
     pub fn sole_image(&self) -> Option<usize> {
-        let own = |n: &usize| self.groups[*n].same_as.is_none() && self.class(*n) == Class::Image;
+        let own = |n: &usize| self.groups[*n].same_as.is_none() && self.assumed_class(*n) == Class::Image;
         let mut images = (0..self.groups.len()).filter(own);
         match (images.next(), images.next()) {
             (Some(only), None) => Some(only),
@@ -185,7 +196,7 @@ impl Catalog {
 
     /// Says whether a document without a media type, as some producers write it, is an index: it lists something.
     fn lists_entries(&self, d: &Descriptor) -> Result<bool, ImageError> {
-        Ok(classify::lasting(self.index(d))?.is_some_and(|index| !index.entries.is_empty()))
+        Ok(self.lasting(self.index(d))?.is_some_and(|index| !index.entries.is_empty()))
     }
 
     /// Reads and parses an index.

@@ -7,15 +7,19 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::walk::MAX_DEPTH;
-use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Group};
-use crate::blob::SourceError;
+use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Group, ImageError};
 use crate::oci::{
-    ANNOTATION_REF_NAME, Descriptor, Digest, IndexEntry, MediaType, REFERRER_SUFFIXES, referrers_tag,
+    ANNOTATION_REF_NAME, Descriptor, Digest, IndexEntry, Manifest, MediaType, REFERRER_SUFFIXES,
+    referrers_tag,
 };
 use crate::problems::Problem;
 
 /// The digest of the manifest that one of BuildKit's attestation manifests speaks of.
 const ANNOTATION_REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
+
+/// Annotations that say what a statement is about, as a URI: BuildKit's, cosign's, that of sigstore's bundles.
+const PREDICATE_TYPES: [&str; 3] =
+    ["in-toto.io/predicate-type", "predicateType", "dev.sigstore.bundle.predicateType"];
 
 /// Most documents looked into for what speaks of what. The largest layouts have some ten thousand.
 const MAX_DOCUMENTS: usize = 1 << 16;
@@ -55,14 +59,16 @@ pub(super) struct Scan {
 impl Catalog {
     /// Returns what speaks of the manifest or index with this digest, each once, in no particular order.
     ///
-    /// A registry is asked, once if it answers.
-    pub fn referrers(&self, subject: &Digest) -> Result<Arc<[Referrer]>, Arc<SourceError>> {
-        self.referrers.get_or_try(subject, || self.find_referrers(subject).map_err(Arc::new))
+    /// A registry is asked, once if it answers. Fails where a document cannot be read that may be the next time: a
+    /// signature that is not shown looks like one that is not there.
+    pub fn referrers(&self, subject: &Digest) -> Result<Arc<[Referrer]>, ImageError> {
+        self.referrers.get_or_try(subject, || self.find_referrers(subject))
     }
 
-    /// Returns BuildKit's statements about a manifest that stand anywhere in a layout.
-    pub fn attestations(&self, of: &Digest) -> Vec<Arc<Entry>> {
-        self.scan().by_reference.get(of).cloned().unwrap_or_default()
+    /// Returns BuildKit's statements about a manifest that stand anywhere in a layout. Fails as
+    /// [`Catalog::referrers`] does.
+    pub fn attestations(&self, of: &Digest) -> Result<Vec<Arc<Entry>>, ImageError> {
+        Ok(self.scan()?.by_reference.get(of).cloned().unwrap_or_default())
     }
 
     /// Returns what one of BuildKit's statements speaks of.
@@ -70,20 +76,21 @@ impl Catalog {
         Digest::parse(entry.descriptor.annotations.get(ANNOTATION_REFERENCE_DIGEST)?).ok()
     }
 
-    fn find_referrers(&self, subject: &Digest) -> Result<Arc<[Referrer]>, SourceError> {
+    fn find_referrers(&self, subject: &Digest) -> Result<Arc<[Referrer]>, ImageError> {
         let mut found = Found { subject, list: Vec::new(), seen: HashSet::new() };
-        let scan = self.scan();
+        let scan = self.scan()?;
         for (entry, kind) in scan.by_subject.get(subject).into_iter().flatten() {
             found.add(entry.clone(), ReferrerKind::Type(kind.clone()));
         }
         let tag = referrers_tag(subject);
         for group in scan.groups(&tag, self) {
-            for listed in group.entries.iter().flat_map(|entry| self.listed(entry)) {
-                // Who claims to list referrers may be wrong; a manifest that is not here cannot be asked.
-                let speaks_of_it = self.subject_of(&listed.descriptor).is_none_or(|named| named == *subject);
-                if speaks_of_it {
-                    let kind = listed.descriptor.artifact_type.clone();
-                    found.add(Arc::new(listed), ReferrerKind::Type(kind));
+            for entry in &group.entries {
+                for listed in self.listed(entry)? {
+                    // Who claims to list referrers may be wrong; a manifest that is not here cannot be asked.
+                    if self.subject_of(&listed.descriptor)?.is_none_or(|named| named == *subject) {
+                        let kind = listed.descriptor.artifact_type.clone();
+                        found.add(Arc::new(listed), ReferrerKind::Type(kind));
+                    }
                 }
             }
         }
@@ -92,7 +99,8 @@ impl Catalog {
                 group.entries.iter().for_each(|e| found.add(e.clone(), ReferrerKind::Cosign(suffix)));
             }
         }
-        for IndexEntry { raw, descriptor } in self.store.referrers(subject)? {
+        let asked = self.store.referrers(subject).map_err(|e| ImageError::Source(Arc::new(e)))?;
+        for IndexEntry { raw, descriptor } in asked {
             match descriptor {
                 Ok(descriptor) => {
                     let kind = kind_by_tag(&descriptor)
@@ -111,27 +119,29 @@ impl Catalog {
     }
 
     /// Returns the entries of an index, and nothing for what is none.
-    fn listed(&self, entry: &Entry) -> Vec<Entry> {
-        let entries = self.index(&entry.descriptor).map(|index| index.entries).unwrap_or_default();
+    fn listed(&self, entry: &Entry) -> Result<Vec<Entry>, ImageError> {
+        let entries = self.lasting(self.index(&entry.descriptor))?.map(|index| index.entries);
         let usable = |e: IndexEntry| Some(Entry { raw: e.raw, descriptor: e.descriptor.ok()? });
-        entries.into_iter().filter_map(usable).collect()
+        Ok(entries.into_iter().flatten().filter_map(usable).collect())
     }
 
     /// Returns the subject that a manifest or index names, or its own digest where it names none; nothing where it
     /// cannot be read.
-    fn subject_of(&self, d: &Descriptor) -> Option<Digest> {
+    fn subject_of(&self, d: &Descriptor) -> Result<Option<Digest>, ImageError> {
         let subject = match d.kind() {
-            MediaType::Index => self.index(d).ok()?.subject,
-            _ => self.manifest(d).ok()?.subject,
+            MediaType::Index => self.index(d).map(|index| index.subject),
+            _ => self.manifest(d).map(|manifest| manifest.subject),
         };
-        Some(subject.map_or_else(|| d.digest.clone(), |subject| subject.digest))
+        let or_itself =
+            |named: Option<Descriptor>| named.map_or_else(|| d.digest.clone(), |named| named.digest);
+        Ok(self.lasting(subject)?.map(or_itself))
     }
 
     /// Goes over the documents of a layout, once. Those of a registry are left where they are.
-    fn scan(&self) -> &Scan {
-        self.scan.get_or_init(|| match self.store.is_remote() {
-            true => Scan::default(),
-            false => Scan::of(self),
+    fn scan(&self) -> Result<Arc<Scan>, ImageError> {
+        self.scan.get_or_try(&(), || match self.store.is_remote() {
+            true => Ok(Arc::default()),
+            false => Scan::of(self).map(Arc::new),
         })
     }
 }
@@ -152,6 +162,16 @@ impl Found<'_> {
     }
 }
 
+/// Returns what a statement is about, as a URI: its layer says so, else its manifest, else the entry that led there.
+pub fn predicate<'a>(
+    layer: &'a Descriptor,
+    manifest: &'a Manifest,
+    entry: &'a Descriptor,
+) -> Option<&'a str> {
+    let places = [&layer.annotations, &manifest.annotations, &entry.annotations];
+    PREDICATE_TYPES.iter().find_map(|key| places.iter().find_map(|said| said.get(*key))).map(String::as_str)
+}
+
 /// Tells one of cosign's tags in the reference name of an entry.
 fn kind_by_tag(d: &Descriptor) -> Option<ReferrerKind> {
     let (_, suffix) = d.annotations.get(ANNOTATION_REF_NAME)?.rsplit_once('.')?;
@@ -159,7 +179,7 @@ fn kind_by_tag(d: &Descriptor) -> Option<ReferrerKind> {
 }
 
 impl Scan {
-    fn of(catalog: &Catalog) -> Self {
+    fn of(catalog: &Catalog) -> Result<Self, ImageError> {
         let mut scan = Self::default();
         for (n, group) in catalog.groups.iter().enumerate() {
             // A reference may have its host and repository before the tag.
@@ -183,15 +203,20 @@ impl Scan {
                 catalog.problems.add(&Problem::new("index.json", what));
                 break;
             }
-            for listed in scan.look_into(catalog, &entry, depth < MAX_DEPTH).into_iter().rev() {
+            for listed in scan.look_into(catalog, &entry, depth < MAX_DEPTH)?.into_iter().rev() {
                 todo.push((Arc::new(listed), depth + 1));
             }
         }
-        scan
+        Ok(scan)
     }
 
     /// Notes what one document speaks of, and returns what it lists.
-    fn look_into(&mut self, catalog: &Catalog, entry: &Arc<Entry>, further: bool) -> Vec<Entry> {
+    fn look_into(
+        &mut self,
+        catalog: &Catalog,
+        entry: &Arc<Entry>,
+        further: bool,
+    ) -> Result<Vec<Entry>, ImageError> {
         let d = &entry.descriptor;
         if d.annotations.contains_key(ANNOTATION_REFERENCE_TYPE)
             && let Some(reference) = Catalog::reference(entry)
@@ -201,23 +226,23 @@ impl Scan {
         let is_index = match d.kind() {
             MediaType::Index => true,
             MediaType::Manifest => false,
-            _ if d.media_type.is_empty() => catalog.lists_entries(d).unwrap_or(false),
-            _ => return Vec::new(),
+            _ if d.media_type.is_empty() => catalog.lists_entries(d)?,
+            _ => return Ok(Vec::new()),
         };
         if is_index {
-            if let Ok(index) = catalog.index(d)
+            if let Some(index) = catalog.lasting(catalog.index(d))?
                 && let Some(subject) = index.subject
             {
                 self.note(subject.digest, entry, index.artifact_type);
             }
-            return if further { catalog.listed(entry) } else { Vec::new() };
+            return if further { catalog.listed(entry) } else { Ok(Vec::new()) };
         }
-        if let Ok(manifest) = catalog.manifest(d)
+        if let Some(manifest) = catalog.lasting(catalog.manifest(d))?
             && let Some(subject) = &manifest.subject
         {
             self.note(subject.digest.clone(), entry, manifest.kind().to_owned());
         }
-        Vec::new()
+        Ok(Vec::new())
     }
 
     fn note(&mut self, subject: Digest, entry: &Arc<Entry>, kind: String) {

@@ -40,14 +40,14 @@ pub struct PlatformImage {
     pub attestations: Vec<Arc<Entry>>,
 }
 
-/// Walks a group's entries. Fails where the one index the group is cannot be read, or where the system would not let us
-/// read something: what is missing for that reason must not be missing for good.
+/// Walks a group's entries. Fails where the one index the group is cannot be read, or where something cannot be read that
+/// may be the next time: what is missing for that reason must not be missing for good.
 pub(super) fn expand(catalog: &Catalog, group: &Group) -> Result<Image, ImageError> {
     let mut walk = Walk { catalog, image: Image::default(), indexes: HashSet::new(), seen: 0, passing: None };
     for entry in &group.entries {
         let alone = group.entries.len() == 1;
         match walk.visit(entry, 0) {
-            Err(e) if alone || e.is_of_the_system() => return Err(e),
+            Err(e) if alone || catalog.may_pass(&e) => return Err(e),
             Err(e) => walk.report(&entry.descriptor, &e),
             Ok(()) => {}
         }
@@ -126,7 +126,7 @@ impl Walk<'_> {
                 Ok(descriptor) => {
                     let entry = Arc::new(Entry { raw: entry.raw, descriptor });
                     match self.visit(&entry, depth + 1) {
-                        Err(e) if e.is_of_the_system() => return Err(e),
+                        Err(e) if self.catalog.may_pass(&e) => return Err(e),
                         Err(e) => self.report(&entry.descriptor, &e),
                         Ok(()) => {}
                     }
@@ -147,7 +147,7 @@ impl Walk<'_> {
         match config {
             Ok(config) => config.platform,
             Err(e) => {
-                self.passing = Some(e).filter(ImageError::is_of_the_system).or(self.passing.take());
+                self.passing = Some(e).filter(|e| self.catalog.may_pass(e)).or(self.passing.take());
                 Platform::default()
             }
         }

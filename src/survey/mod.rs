@@ -157,7 +157,7 @@ impl Survey {
             if group.same_as.is_some() || !wanted {
                 continue;
             }
-            match catalog.class(n) {
+            match catalog.assumed_class(n) {
                 Class::Image => survey.images.push(surveyor.image(n)),
                 // Chosen by its name, an attestation is what it is as well.
                 Class::Artifact | Class::Attestation => survey.artifacts.extend(surveyor.artifacts(n)),

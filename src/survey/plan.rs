@@ -276,7 +276,7 @@ impl Plan {
     fn document(&mut self, path: String, error: &ImageError) {
         match error {
             ImageError::Blob(_) | ImageError::Descriptor(_) => {}
-            ImageError::Document { .. } | ImageError::NoConfig(_) => {
+            ImageError::Document { .. } | ImageError::NoConfig(_) | ImageError::Source(_) => {
                 self.faults.push(Fault { path, verdict: Verdict::of_document(error) });
             }
         }

@@ -3,12 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::image::{Catalog, Entry, ReferrerKind};
+use crate::image::{Catalog, Entry, ReferrerKind, predicate};
 use crate::oci::{Digest, Manifest};
 use crate::problems::Problem;
-
-/// What a layer of an attestation states, as a URI.
-const ANNOTATION_PREDICATE: &str = "in-toto.io/predicate-type";
 
 /// Something that speaks of a manifest or an index.
 #[derive(Clone, Debug)]
@@ -55,19 +52,20 @@ pub(super) fn of(catalog: &Catalog, subject: &Digest, attestations: &[Arc<Entry>
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     let about = |entry: &&Arc<Entry>| Catalog::reference(entry).as_ref() == Some(subject);
-    let elsewhere = catalog.attestations(subject);
+    let failed = |e| catalog.problems().add(&Problem::new(format!("referrers of {subject}"), e));
+    let elsewhere = catalog.attestations(subject).unwrap_or_else(|e| {
+        failed(e);
+        Vec::new()
+    });
     for entry in attestations.iter().filter(about).chain(&elsewhere) {
         if seen.insert(entry.descriptor.digest.clone()) {
             found.push(referrer(catalog, entry, How::Attestation, "in-toto", subject));
         }
     }
-    let mut others = match catalog.referrers(subject) {
-        Ok(referrers) => referrers.to_vec(),
-        Err(e) => {
-            catalog.problems().add(&Problem::new(format!("referrers of {subject}"), e));
-            Vec::new()
-        }
-    };
+    let mut others = catalog.referrers(subject).map(|found| found.to_vec()).unwrap_or_else(|e| {
+        failed(e);
+        Vec::new()
+    });
     others.sort_by(|a, b| a.entry.descriptor.digest.cmp(&b.entry.descriptor.digest));
     for other in others {
         if seen.insert(other.entry.descriptor.digest.clone()) {
@@ -88,7 +86,7 @@ fn referrer(catalog: &Catalog, entry: &Entry, how: How, kind: &str, subject: &Di
     let d = &entry.descriptor;
     let manifest = catalog.manifest(d).ok();
     let predicates = |m: &Manifest| -> Vec<String> {
-        m.layers.iter().flatten().filter_map(|l| l.annotations.get(ANNOTATION_PREDICATE).cloned()).collect()
+        m.layers.iter().flatten().filter_map(|layer| predicate(layer, m, d)).map(str::to_owned).collect()
     };
     let kind = match kind {
         "" => manifest.as_ref().map(|m| m.kind().to_owned()).unwrap_or_default(),

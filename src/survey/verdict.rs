@@ -64,6 +64,7 @@ impl Verdict {
     pub fn of_document(error: &ImageError) -> Self {
         match error {
             ImageError::Blob(e) => Self::of_blob(e),
+            ImageError::Source(e) => Self::Unknown(e.to_string()),
             ImageError::Document { .. } | ImageError::Descriptor(_) | ImageError::NoConfig(_) => {
                 Self::Damaged(error.to_string())
             }

@@ -10,13 +10,9 @@ use super::error::Error;
 use super::graft::Graft;
 use super::names;
 use super::skeleton::Skeleton;
-use crate::image::{Entry, ImageError, PlatformImage, Referrer, ReferrerKind};
+use crate::image::{Entry, ImageError, PlatformImage, Referrer, ReferrerKind, predicate};
 use crate::oci::{Descriptor, Manifest, MediaType};
 use crate::problems::Problem;
-
-/// What BuildKit says of a statement's predicate; cosign; sigstore's bundles.
-const PREDICATE_TYPES: [&str; 3] =
-    ["in-toto.io/predicate-type", "predicateType", "dev.sigstore.bundle.predicateType"];
 
 impl Plan<'_> {
     /// Makes `attestations/` of a platform: the statements themselves, by what they state.
@@ -24,7 +20,7 @@ impl Plan<'_> {
         let subject = &image.entry.descriptor.digest;
         let mut statements =
             Statements { plan: self, tree: Skeleton::new(), numbers: HashMap::new(), seen: HashSet::new() };
-        for entry in image.attestations.iter().chain(&self.catalog.attestations(subject)) {
+        for entry in image.attestations.iter().chain(&self.catalog.attestations(subject)?) {
             statements.manifest(entry, None)?;
         }
         match self.catalog.referrers(subject) {
@@ -140,8 +136,7 @@ impl Statements<'_> {
         match self.plan.catalog.manifest(d) {
             Ok(manifest) => self.layers(d, &manifest),
             Err(e) => {
-                let remote = self.plan.catalog.store().is_remote();
-                if remote && Error::from(e.clone()).may_pass() {
+                if self.plan.catalog.may_pass(&e) {
                     return Err(e.into());
                 }
                 // Known to hold statements: it stands for them, and reading it says what is wrong.
@@ -166,11 +161,7 @@ impl Statements<'_> {
             } else {
                 continue;
             };
-            let said = |key: &&str| {
-                let places = [&layer.annotations, &manifest.annotations, &of.annotations];
-                places.into_iter().find_map(|annotations| annotations.get(*key))
-            };
-            let kind = PREDICATE_TYPES.iter().find_map(said).map(|text| names::predicate(text));
+            let kind = predicate(layer, manifest, of).map(names::predicate);
             self.add(kind.unwrap_or_else(|| form.to_owned()), layer);
         }
     }

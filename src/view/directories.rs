@@ -11,7 +11,7 @@ use super::skeleton::{Content, Skeleton};
 use super::stack::Stack;
 use super::{ViewOptions, history, names};
 use crate::blob::BlobError;
-use crate::image::{Catalog, Class, Entry, ImageError, PlatformImage};
+use crate::image::{Catalog, Class, Entry, Image, ImageError, PlatformImage};
 use crate::oci::{
     ANNOTATION_TITLE, Data, Descriptor, DescriptorError, Digest, ImageConfig, Manifest, MediaType, Platform,
     pretty,
@@ -31,12 +31,6 @@ pub(super) struct Plan<'a> {
 
 pub(super) type Built = Result<Skeleton, Error>;
 
-/// Refuses a tree in which something failed that way.
-fn unless(tree: Skeleton, failed: impl Fn(&Error) -> bool) -> Built {
-    let why = tree.failures().find(|why| failed(why)).cloned();
-    why.map_or(Ok(tree), Err)
-}
-
 impl Plan<'_> {
     /// Makes the directory that grows at `graft`.
     pub(super) fn build(&self, graft: &Graft) -> Built {
@@ -44,11 +38,16 @@ impl Plan<'_> {
             Graft::Root => self.root(),
             Graft::Blobs => self.blobs(),
             Graft::Images => Ok(self.images()),
-            Graft::Artifacts => Ok(self.artifacts()),
+            Graft::Artifacts => self.artifacts(),
             Graft::Image(n) => {
                 let mut tree = Skeleton::new();
                 self.image(&mut tree, *n);
-                unless(tree.finish(), Error::is_of_the_system)
+                Ok(tree.finish())
+            }
+            Graft::Platforms(n) => {
+                let mut tree = Skeleton::new();
+                self.platforms(&mut tree, 0, &*self.catalog.image(*n)?);
+                Ok(tree.finish())
             }
             Graft::Platform(image) => self.unless_passing(self.platform(image)),
             Graft::Pretty(entry) => self.unless_passing(self.pretty(entry)),
@@ -70,8 +69,8 @@ impl Plan<'_> {
 
     /// Refuses a tree in which something failed that may go better the next time: trees are kept for good.
     pub(super) fn unless_passing(&self, tree: Skeleton) -> Built {
-        let remote = self.catalog.store().is_remote();
-        unless(tree, |why| why.is_of_the_system() || remote && why.may_pass())
+        let why = tree.failures().find(|why| why.may_pass(self.catalog.store())).cloned();
+        why.map_or(Ok(tree), Err)
     }
 
     fn root(&self) -> Built {
@@ -138,7 +137,7 @@ impl Plan<'_> {
     }
 
     /// Makes `artifacts/`: every group, shown where it turns out to be one, and what images list beside platforms.
-    fn artifacts(&self) -> Skeleton {
+    fn artifacts(&self) -> Built {
         let mut tree = Forest::new();
         let mut shown: HashSet<Digest> = HashSet::new();
         let groups = self.catalog.groups();
@@ -166,7 +165,11 @@ impl Plan<'_> {
         }
         // What images' own indexes list beside their platforms has no name of its own.
         for n in (0..groups.len()).filter(|n| groups[*n].same_as.is_none() && groups[*n].may_list()) {
-            let Ok(image) = self.catalog.image(n) else { continue };
+            let image = match self.catalog.image(n) {
+                Err(e) if self.catalog.may_pass(&e) => return Err(e.into()),
+                Err(_) => continue,
+                Ok(image) => image,
+            };
             for entry in image.artifacts.iter() {
                 let digest = &entry.descriptor.digest;
                 if shown.insert(digest.clone()) {
@@ -175,7 +178,7 @@ impl Plan<'_> {
                 }
             }
         }
-        tree.finish()
+        Ok(tree.finish())
     }
 
     /// Adds what an image directory shows to the root of `tree`.
@@ -184,24 +187,38 @@ impl Plan<'_> {
         let image = match self.catalog.image(n) {
             Ok(image) => image,
             Err(e) => {
-                let index = &group.entries[0].descriptor;
-                let id = self.blobs.intern(index, || format!("{}{}", self.path, names::IMAGE_INDEX));
-                tree.file(0, names::IMAGE_INDEX, Content::Blob(id));
-                self.problem(names::IMAGE_INDEX, &e);
+                match &group.entries[..] {
+                    [index] if group.may_list() => {
+                        self.image_index(tree, index);
+                        self.problem(names::IMAGE_INDEX, &e);
+                    }
+                    _ => self.problem(names::PLATFORMS, &e),
+                }
                 match e {
                     // Missing is not wrong: the index stays visible, and reading it says why there are no platforms.
                     ImageError::Blob(BlobError::Absent { .. }) => drop(tree.directory(0, names::PLATFORMS)),
+                    // The directory around may be the root of the mount, where people look for what is wrong.
+                    e if self.catalog.may_pass(&e) => tree.graft(0, names::PLATFORMS, Graft::Platforms(n)),
                     e => tree.graft(0, names::PLATFORMS, Graft::Failed(Box::new(e.into()))),
                 }
                 return;
             }
         };
         if let Some(index) = &image.index {
-            let id = self.blobs.intern(&index.descriptor, || format!("{}{}", self.path, names::IMAGE_INDEX));
-            tree.file(0, names::IMAGE_INDEX, Content::Blob(id));
-            tree.graft(0, names::REFERRERS, Graft::Referrers(index.clone()));
+            self.image_index(tree, index);
         }
         let directory = tree.directory(0, names::PLATFORMS);
+        self.platforms(tree, directory, &image);
+    }
+
+    /// Adds the index that an image is, and what speaks of it.
+    fn image_index(&self, tree: &mut Skeleton, index: &Arc<Entry>) {
+        tree.file(0, names::IMAGE_INDEX, self.blob(&index.descriptor, names::IMAGE_INDEX));
+        tree.graft(0, names::REFERRERS, Graft::Referrers(index.clone()));
+    }
+
+    /// Adds the platforms of an image to a directory.
+    fn platforms(&self, tree: &mut Skeleton, directory: u32, image: &Image) {
         for (name, platform) in named_platforms(&image.platforms, self.options.platform.as_ref()) {
             tree.graft(directory, &name, Graft::Platform(platform));
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::blob::{BlobError, SourceError};
+use crate::blob::{BlobError, BlobStore, SourceError};
 use crate::image::ImageError;
 use crate::layer::LayerError;
 use crate::oci::Digest;
@@ -119,23 +119,14 @@ impl From<Arc<SourceError>> for Error {
 }
 
 impl Error {
-    /// Says whether a source that is not on this machine may have an answer the next time: it could not be reached, or
-    /// what came on the way was not what it sent. That it has no such blob is an answer.
-    pub(super) fn may_pass(&self) -> bool {
-        let (Self::Blob(e) | Self::Image(ImageError::Blob(e)) | Self::Layer(LayerError::Blob(e))) = self
-        else {
-            return false;
-        };
-        match e {
-            BlobError::Read { cause, .. } => cause.kind() != std::io::ErrorKind::NotFound,
-            BlobError::Mismatch { .. } | BlobError::Size { .. } | BlobError::Changed { .. } => true,
+    /// Says whether there may be an answer the next time.
+    pub(super) fn may_pass(&self, store: &BlobStore) -> bool {
+        match self {
+            Self::Blob(e) | Self::Image(ImageError::Blob(e)) | Self::Layer(LayerError::Blob(e)) => {
+                store.may_pass(e)
+            }
             _ => false,
         }
-    }
-
-    /// Says whether the system would not let us read, as without file descriptors: the next try may go better.
-    pub(super) fn is_of_the_system(&self) -> bool {
-        matches!(self, Self::Blob(e) | Self::Image(ImageError::Blob(e)) if e.is_of_the_system())
     }
 
     /// Says whether something is wrong with the source, which people want to know, and not with the question.

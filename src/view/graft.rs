@@ -24,6 +24,8 @@ pub(super) enum Graft {
     Artifacts,
     /// `images/<name>/`, by the group's number.
     Image(usize),
+    /// `platforms/` of a group's image, where it could not be read with the directory it stands in.
+    Platforms(usize),
     /// `platforms/<platform>/`.
     Platform(Arc<PlatformImage>),
     /// `pretty/` of a platform.

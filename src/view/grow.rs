@@ -34,8 +34,10 @@ impl State {
     }
 
     fn root(&self) -> Option<usize> {
-        let chosen = self.options.image.map(|n| self.catalog.groups()[n].same_as.unwrap_or(n));
-        chosen.or_else(|| self.catalog.sole_image())
+        *self.shown.get_or_init(|| {
+            let chosen = self.options.image.map(|n| self.catalog.groups()[n].same_as.unwrap_or(n));
+            chosen.or_else(|| self.catalog.sole_image())
+        })
     }
 
     /// Returns the tree of a slot, growing it where nobody has looked yet.
@@ -136,9 +138,7 @@ impl State {
                 std::mem::take(&mut skeleton.grafts).into_iter().map(Some).collect();
             for (n, node) in skeleton.nodes.iter().enumerate() {
                 let Kind::Graft(number) = node.kind else { continue };
-                let shown =
-                    u32::try_from(n).is_ok_and(|n| skeleton.is_shown(n, &|group| self.catalog.class(group)));
-                if !shown {
+                if !u32::try_from(n).is_ok_and(|n| self.is_listed(&skeleton, n)) {
                     continue;
                 }
                 match grafts[number as usize].take() {

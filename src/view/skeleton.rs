@@ -102,14 +102,23 @@ impl Skeleton {
     }
 
     /// Says whether a node is there at all. A directory of groups is, where any of them is.
-    pub(super) fn is_shown(&self, node: u32, class: &dyn Fn(usize) -> Class) -> bool {
-        let Some(found) = self.node(node) else { return false };
+    pub(super) fn is_shown<E>(
+        &self,
+        node: u32,
+        class: &dyn Fn(usize) -> Result<Class, E>,
+    ) -> Result<bool, E> {
+        let Some(found) = self.node(node) else { return Ok(false) };
         match (&found.when, &found.kind) {
-            (Some((group, wanted)), _) => class(*group) == *wanted,
-            (None, Kind::Directory(children)) if self.is_conditional => {
-                node == 0 || children.iter().any(|child| self.is_shown(*child, class))
+            (Some((group, wanted)), _) => Ok(class(*group)? == *wanted),
+            (None, Kind::Directory(children)) if self.is_conditional && node != 0 => {
+                for child in children {
+                    if self.is_shown(*child, class)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
             }
-            _ => true,
+            _ => Ok(true),
         }
     }
 

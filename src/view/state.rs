@@ -1,6 +1,7 @@
 //! The state of a mount, and how each question is answered from it.
 
-use std::sync::{Arc, Weak};
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::RwLock;
 
@@ -11,7 +12,7 @@ use super::graft::{Graft, Slot, Tree};
 use super::ino::{Ino, SlotId};
 use super::links::{self, Links};
 use super::loose::Loose;
-use super::skeleton::{Content, Kind};
+use super::skeleton::{Content, Kind, Skeleton};
 use super::stats::{self, ViewStats, add, get};
 use super::xattrs::{self, Xattrs};
 use super::{Child, Totals, ViewOptions};
@@ -35,6 +36,8 @@ pub(super) struct State {
     pub(super) slots: RwLock<Vec<Arc<Slot>>>,
     pub(super) links: Arc<Links>,
     pub(super) loose: Loose,
+    /// The group whose image the root shows, decided once: several directories rest on it.
+    pub(super) shown: OnceLock<Option<usize>>,
     /// For the thread that counts links.
     pub(super) myself: Weak<State>,
 }
@@ -52,6 +55,7 @@ impl State {
             slots: RwLock::new(vec![root, unused]),
             links: Arc::default(),
             loose: Loose::default(),
+            shown: OnceLock::new(),
             stats: ViewStats::default(),
             myself: myself.clone(),
         })
@@ -85,7 +89,10 @@ impl State {
         let (slot, node) = Self::place(parent)?;
         let tree = self.tree(slot)?;
         let child = tree.child(node, name)?.ok_or(Error::NoSuchEntry)?;
-        if !self.is_shown(&tree, child) {
+        if let Tree::Skeleton { skeleton, .. } = &*tree
+            && !skeleton.is_shown(child, &|group| self.catalog.class(group))?
+        {
+            // The kernel keeps this answer: it must not rest on what may be told the next time.
             return Err(Error::NoSuchEntry);
         }
         match tree.graft(child) {
@@ -94,12 +101,11 @@ impl State {
         }
     }
 
-    /// Says whether a node is there: some are only if their document turns out to be of a kind.
-    fn is_shown(&self, tree: &Tree, node: u32) -> bool {
-        match tree {
-            Tree::Skeleton { skeleton, .. } => skeleton.is_shown(node, &|group| self.catalog.class(group)),
-            Tree::Files(_) => true,
-        }
+    /// Says whether a node is listed: some are only if their document is of a kind, or cannot be told from it now.
+    pub(super) fn is_listed(&self, skeleton: &Skeleton, node: u32) -> bool {
+        let class = |group| Ok::<_, Infallible>(self.catalog.assumed_class(group));
+        let Ok(listed) = skeleton.is_shown(node, &class);
+        listed
     }
 
     pub(super) fn attr(&self, ino: Ino) -> Result<Attr> {
@@ -227,7 +233,7 @@ impl State {
             Tree::Skeleton { skeleton, .. } => {
                 for (n, &child) in skeleton.children(node)?.iter().enumerate().skip(from) {
                     let Some(found) = skeleton.node(child).filter(|found| !found.hidden) else { continue };
-                    if !self.is_shown(&tree, child) {
+                    if !self.is_listed(skeleton, child) {
                         continue;
                     }
                     let attr = self.node_attr(slot, &tree, child)?;

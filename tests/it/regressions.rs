@@ -1,7 +1,8 @@
 //! One test a bug, named after its symptom, with a comment that says what went wrong.
 
 use crate::kit::{
-    Layout, Mount, Platform, bytes, ls, named, read_errno, require_root, require_tool, run, temp_dir, text,
+    Layout, Mount, Platform, bytes, errno, list_errno, ls, named, read_errno, require_root, require_tool,
+    run, temp_dir, text,
 };
 use std::fs;
 use std::os::unix::fs::{lchown, symlink};
@@ -117,6 +118,37 @@ fn an_artifact_looked_at_without_descriptors_is_one_later() {
     limit(&mount, "1024");
     // What it listed before is in the kernel's memory.
     assert_eq!(ls(mount.join("artifacts")), ["docs:1"]);
+}
+
+/// A name under artifacts/ that could not be told once was absent for good (the kernel keeps what is not there), an image
+/// had no platforms, and what speaks of it was not shown.
+#[test]
+fn nothing_is_concluded_from_documents_that_could_not_be_read_once() {
+    require_tool("prlimit");
+    let layout = Layout::new();
+    let plain = layout.image(Platform("linux", "amd64", ""), "plain");
+    let docs = named(layout.artifact("").file("readme", "text").entry(), "docs:1");
+    let sbom =
+        named(layout.artifact("application/spdx+json").of(&plain).file("sbom", "{}").entry(), "sbom:1");
+    let listed = layout.image(Platform("linux", "arm64", ""), "listed");
+    layout.index(&[named(plain, "plain:1"), named(layout.nested(&[listed]), "nested:1"), docs, sbom]);
+    let mount = Mount::new(layout.path());
+    ls(mount.point());
+    limit(&mount, "3");
+    let (docs, nested) = (mount.join("artifacts/docs:1"), mount.join("images/nested:1"));
+    assert_eq!(errno(fs::metadata(&docs)), nix::libc::EIO, "not: there is none");
+    assert!(ls(&nested).contains(&"platforms".to_owned()));
+    assert_eq!(list_errno(nested.join("platforms")), nix::libc::EIO);
+    limit(&mount, "1024");
+    assert!(docs.exists());
+    assert_eq!(ls(nested.join("platforms")), ["linux-arm64"]);
+
+    let plain = mount.join("images/plain:1/platforms/linux-amd64");
+    ls(&plain);
+    limit(&mount, "3");
+    assert_eq!(list_errno(plain.join("referrers")), nix::libc::EIO, "not: nothing speaks of it");
+    limit(&mount, "1024");
+    assert_eq!(ls(plain.join("referrers")).len(), 1);
 }
 
 /// Limits the daemon's file descriptors.
