@@ -99,8 +99,12 @@ fn links(layout: &Path) -> Vec<PathBuf> {
     while let Some((directory, is_top)) = todo.pop() {
         let Ok(entries) = fs::read_dir(&directory) else { continue };
         for entry in entries.flatten() {
-            let path = entry.path();
             let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_file() {
+                // Nearly all of them, of which there may be very many.
+                continue;
+            }
+            let path = entry.path();
             if kind.is_symlink()
                 && let Ok(target) = path.canonicalize()
             {

@@ -10,7 +10,6 @@ use super::args::MountArgs;
 use super::daemon::{self, Role};
 use super::notify::Manager;
 use super::{hints, mount_options, opening};
-use crate::cage::{Cage, Needs};
 use crate::fuse::{Access, MountOptions, mount};
 use crate::layer::LayerStore;
 use crate::view::{CageStats, Symlinks, View, ViewOptions};
@@ -55,8 +54,9 @@ impl Options {
 
 /// Mounts, and serves until the end: in the background unless told otherwise. A rehearsal stops before mounting.
 pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
-    let opened = options.source.open(opening::Log::Warnings(options.log_file.as_deref()));
-    let opening::Opened { catalog, image, cache } =
+    // The cage's paths are looked up before mounting: the mountpoint may hide the source, or lie in it.
+    let opened = options.source.open_for_mount(options.log_file.as_deref());
+    let (opening::Opened { catalog, image, cache }, cage) =
         opened.map_err(|e| hints::swapped(e, options.source.path(), &options.mountpoint))?;
     if rehearsal {
         return Ok(());
@@ -78,9 +78,6 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
         },
     );
     let hides = hints::hides(&options.mountpoint);
-    // Before mounting: the mountpoint may hide the source, or lie in it.
-    let device = Some(PathBuf::from("/dev/fuse"));
-    let cage = Cage::new(&Needs { device, ..options.source.needs() });
     let close = move || {
         let walls = cage.close();
         told.seccomp.store(walls.seccomp.into(), Relaxed);

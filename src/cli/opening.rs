@@ -30,15 +30,6 @@ pub(super) struct Options {
     verbose: u8,
 }
 
-/// What is logged, unless somebody wants more.
-pub(super) enum Log<'a> {
-    /// Everything that is wrong, in this file or on the terminal.
-    Warnings(Option<&'a Path>),
-    /// Failures of ocifs's own: what is wrong with the image is the command's answer. Such a command needs nothing but
-    /// its source, so it runs in a cage.
-    Errors,
-}
-
 /// An open source.
 pub(super) struct Opened {
     pub(super) catalog: Catalog,
@@ -78,25 +69,47 @@ impl Options {
         Some(self.location.path.as_path()).filter(|_| !self.location.in_registry)
     }
 
+    /// Opens the source for a command that needs nothing else, and closes a cage round it. What is wrong with the image
+    /// is the command's answer, so the log has failures of ocifs's own alone.
+    pub(super) fn open_caged(&self) -> anyhow::Result<Opened> {
+        self.start_log(None, true)?;
+        self.open(Some(Cage::new(&self.needs(None))))
+    }
+
+    /// Opens the source for a mount. The cage is the caller's to close, once it is mounted; looking up its paths goes
+    /// over the whole layout, and so is done beside. The log goes to a file, or to the terminal.
+    pub(super) fn open_for_mount(&self, log_file: Option<&Path>) -> anyhow::Result<(Opened, Cage)> {
+        self.start_log(log_file, false)?;
+        let needs = self.needs(Some(PathBuf::from("/dev/fuse")));
+        std::thread::scope(|scope| {
+            let beside = std::thread::Builder::new().spawn_scoped(scope, || Cage::new(&needs));
+            let opened = self.open(None)?;
+            let cage = match beside.map(|thread| thread.join()) {
+                Ok(cage) => cage.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                // No thread is to be had.
+                Err(_) => Cage::new(&needs),
+            };
+            Ok((opened, cage))
+        })
+    }
+
+    fn start_log(&self, file: Option<&Path>, quiet: bool) -> anyhow::Result<()> {
+        memory::bound();
+        logging::start(file, self.verbose, quiet)
+    }
+
     /// Returns what a cage must leave possible once the source is open.
-    pub(super) fn needs(&self) -> Needs {
+    fn needs(&self, device: Option<PathBuf>) -> Needs {
         Needs {
             source: self.path().map(Path::to_owned),
             cache: self.cache_dir.clone(),
-            device: None,
+            device,
             network: self.location.in_registry,
         }
     }
 
-    /// Opens the source, reads its index.json and finds the image asked for. Starts the log.
-    pub(super) fn open(&self, log: Log<'_>) -> anyhow::Result<Opened> {
-        memory::bound();
-        let (file, quiet) = match log {
-            Log::Warnings(file) => (file, false),
-            Log::Errors => (None, true),
-        };
-        logging::start(file, self.verbose, quiet)?;
-        let cage = quiet.then(|| Cage::new(&self.needs()));
+    /// Opens the source, reads its index.json and finds the image asked for, and closes `cage` on the way.
+    fn open(&self, cage: Option<Cage>) -> anyhow::Result<Opened> {
         // Asking a registry begins with what a cage would not have: roots of TLS, programs that keep credentials.
         let (at_once, then) = if self.location.in_registry { (None, cage) } else { (cage, None) };
         at_once.map(Cage::close);

@@ -6,7 +6,7 @@ mod text;
 use std::process::ExitCode;
 
 use super::args::InspectArgs;
-use super::opening::{self, Log, Opened};
+use super::opening::{self, Opened};
 use super::{FAILED, USAGE, fail, terminal};
 use crate::layer::LayerStore;
 use crate::survey::{Survey, Verdict};
@@ -18,7 +18,7 @@ pub(super) fn command(args: InspectArgs) -> ExitCode {
         Ok(options) => options,
         Err(e) => return fail(&e, USAGE),
     };
-    let Opened { catalog, image, cache } = match options.open(Log::Errors) {
+    let Opened { catalog, image, cache } = match options.open_caged() {
         Ok(opened) => opened,
         Err(e) => return fail(&e, FAILED),
     };

@@ -8,7 +8,7 @@ mod text;
 use std::process::ExitCode;
 
 use super::args::VerifyArgs;
-use super::opening::{self, Log, Opened};
+use super::opening::{self, Opened};
 use super::{FAILED, USAGE, fail, terminal};
 use crate::image::CatalogError;
 use crate::layer::LayerStore;
@@ -26,7 +26,7 @@ pub(super) fn command(args: VerifyArgs) -> ExitCode {
         Ok(options) => options,
         Err(e) => return fail(&e, USAGE),
     };
-    let Opened { catalog, image, cache } = match options.open(Log::Errors) {
+    let Opened { catalog, image, cache } = match options.open_caged() {
         Ok(opened) => opened,
         Err(e) => {
             let damaged = matches!(e.downcast_ref(), Some(CatalogError::Document(_)));
