@@ -137,42 +137,6 @@ impl Merge {
         self.problems.add(self.layer, stored.header_offset, stored.path, what);
     }
 
-    /// Lets the layer's markers act on what lies below.
-    ///
-    /// All markers are resolved before the first acts, so that their order means nothing.
-    fn hide(&mut self, records: &Records) {
-        let (mut doomed, mut opaque) = (Vec::new(), Vec::new());
-        let mut path = Vec::new();
-        for stored in records.iter() {
-            // A bad name is reported when the entry's turn to be added comes.
-            if name::clean(stored.path, &mut path).is_err() {
-                continue;
-            }
-            let (parent, last) = name::split(&path);
-            let marker = name::marker(last);
-            if !matches!(marker, Marker::Whiteout(_) | Marker::Opaque) {
-                continue;
-            }
-            match (self.walker.directory(&mut self.tree, parent, Missing::Stop), marker) {
-                (Ok(Some(dir)), Marker::Whiteout(hidden)) => doomed.extend(self.tree.find(dir, hidden)),
-                (Ok(Some(dir)), _) => opaque.push(dir),
-                (Ok(None), _) => {}
-                (Err(stuck), _) => self.report(&stored, stuck.into()),
-            }
-        }
-        // Nothing is added meanwhile, so a number that is gone is not somebody else's yet.
-        for dir in opaque {
-            if self.tree.row(dir).tag == Tag::Directory {
-                self.tree.clear(dir);
-            }
-        }
-        for entry in doomed {
-            if self.tree.entry(entry).node != NONE {
-                self.tree.detach(entry);
-            }
-        }
-    }
-
     /// Takes out what AUFS left behind, now that hard links to it have their inodes.
     fn drop_metadata(&mut self) {
         let entries = std::mem::take(&mut self.tree.metadata);

@@ -8,6 +8,7 @@
 
 mod builder;
 mod freeze;
+mod hide;
 mod lost;
 mod merge;
 mod name;

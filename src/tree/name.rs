@@ -72,6 +72,14 @@ pub(super) fn split(clean: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// Puts a clean parent and a component together.
+pub(super) fn join(parent: &[u8], last: &[u8]) -> Vec<u8> {
+    match parent {
+        b"" => last.to_vec(),
+        _ => [parent, b"/", last].concat(),
+    }
+}
+
 /// What the last component of an entry's path says about the layers below.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Marker<'a> {

@@ -70,6 +70,23 @@ fn resolve(tree: &Tree, path: &[String], mut links: u32) -> Option<(Vec<String>,
     Some((done, missing))
 }
 
+/// Returns the symlinks of `below` that are hidden, or have a directory in their place.
+fn links_gone(below: &Tree, words: &[String]) -> Vec<Vec<String>> {
+    let names = words.iter().filter(|word| word.ends_with('/') || word.contains(".wh."));
+    let mut gone = Vec::new();
+    for mut name in names.map(|word| parts(word)) {
+        let last = name.pop().unwrap();
+        let Some((mut place, missing)) = resolve(below, &name, 0) else { continue };
+        let replaced = last.strip_prefix(".wh.").unwrap_or(&last).to_owned();
+        place.push(replaced.clone());
+        if missing.is_empty() && below.get(&place).is_some_and(|thing| matches!(thing.file, File::Link(_))) {
+            name.push(replaced);
+            gone.push(name);
+        }
+    }
+    gone
+}
+
 impl Model {
     fn add(&mut self, path: Vec<String>, file: File) {
         self.inodes += 1;
@@ -100,10 +117,14 @@ impl Model {
 
     fn apply(&mut self, words: &[String]) {
         let below = self.tree.clone();
+        let gone = links_gone(&below, words);
         for word in words {
             let path = parts(word.split(['=', '-', '%']).next().unwrap());
             let (last, parent) = path.split_last().unwrap();
             let Some(hidden) = last.strip_prefix(".wh.") else { continue };
+            if gone.iter().any(|link| parent.starts_with(link)) {
+                continue;
+            }
             let Some((mut dir, missing)) = resolve(&below, parent, 0) else { continue };
             if !missing.is_empty() {
                 continue;

@@ -40,8 +40,8 @@ fn whiteouts_spare_their_own_layer() {
 fn markers_act_in_no_order() {
     check(&["foo/bar foo/baz", ".wh.foo foo/.wh.bar"], "");
     check(&["foo/bar foo/baz", "foo/.wh.bar .wh.foo"], "");
-    check(&["r/w r/k l->r", ".wh.l l/.wh.w"], "r/ r/k");
-    check(&["r/w r/k l->r", "l/.wh.w .wh.l"], "r/ r/k");
+    check(&["r/w r/k l->r", ".wh.l l/.wh.w"], "r/ r/k r/w");
+    check(&["r/w r/k l->r", "l/.wh.w .wh.l"], "r/ r/k r/w");
 }
 
 #[test]
@@ -50,8 +50,14 @@ fn whiteouts_and_symbolic_links() {
     check(&["etc/p etc/w le->/etc", "le/.wh.w"], "etc/ etc/p le->/etc");
     check(&["le->/dne", "le/.wh.etc"], "le->/dne");
     flawed(&["a->b b->a x", "a/.wh.x"], "a->b b->a x", &["1:a/.wh.x:ParentLoop"]);
-    // The marker's path means what it meant below, whatever its own layer makes of the link.
-    check(&["r/w le->r", "le/ le/.wh.w"], "le/ r/");
+    // What stands in the link's place has nothing below it, and where the link led is not meant: `rm le && mkdir le` in a
+    // container of buildah's.
+    check(&["r/w le->r", "le/ le/.wh.w"], "le/ r/ r/w");
+    check(&["r/w le->r", "le/.wh.w le/"], "le/ r/ r/w");
+    check_opaque(&["usr/lib/c lib->usr/lib", "lib/ lib/OPQ lib/foo"], "lib/ lib/foo usr/ usr/lib/ usr/lib/c");
+    check_opaque(&["r/s/w le->r", ".wh.le le/ le/s/ le/s/OPQ"], "le/ le/s/ r/ r/s/ r/s/w");
+    // The link is stated again: it leads where it led.
+    check(&["r/w le->r", "le->r le/.wh.w"], "le->r r/");
 }
 
 #[test]
