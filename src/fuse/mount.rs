@@ -133,11 +133,7 @@ impl Mount {
             ours.ok_or_else(|| io::Error::other("the mount is not in /proc/self/mountinfo"))
         });
         match found {
-            Ok(MountInfo { id, device, .. }) => {
-                let mount = Self { id, device, path, as_root };
-                mount.raise_readahead();
-                Ok((mount, fd))
-            }
+            Ok(MountInfo { id, device, .. }) => Ok((Self { id, device, path, as_root }, fd)),
             Err(e) => {
                 // It cannot be told apart from others by its number, and is the newest there all the same.
                 let _ = unmount(&path, as_root, true);
@@ -171,7 +167,9 @@ impl Mount {
     }
 
     /// Lets the kernel read further ahead than the 128 KiB it allows by itself. Only root may; others do without.
-    fn raise_readahead(&self) {
+    ///
+    /// To be called after the handshake, in which the kernel goes back to what it said at its beginning.
+    pub(super) fn raise_readahead(&self) {
         let knob = format!("/sys/class/bdi/{}/read_ahead_kb", self.device);
         if let Err(e) = fs::write(&knob, READAHEAD_KIB) {
             log::debug!("{knob}: {e}");

@@ -72,7 +72,10 @@ pub fn mount(view: View, options: &MountOptions) -> Result<Mounted, MountError> 
     config.clone_fd = std::fs::File::options().read(true).write(true).open("/dev/fuse").is_ok();
     let acl = config.acl;
     match Session::from_fd(Kernel::new(view, options.access), fd, acl, config) {
-        Ok(session) => Ok(Mounted { session, mount }),
+        Ok(session) => {
+            mount.raise_readahead();
+            Ok(Mounted { session, mount })
+        }
         Err(e) => {
             let _ = mount.unmount(true);
             Err(MountError::Handshake(e))

@@ -7,7 +7,7 @@ use crate::kit::{
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -116,6 +116,18 @@ fn as_root_a_mount_is_private_until_allow_other() {
     let table = text("/proc/self/mountinfo");
     let line = table.lines().find(|line| line.contains(mount.point().to_str().unwrap())).unwrap();
     assert!(line.contains("default_permissions"), "{line}");
+}
+
+/// It was set before the handshake, in which the kernel goes back to 128 KiB: a third more reads than needed.
+#[test]
+fn as_root_the_kernel_reads_further_ahead() {
+    require_root();
+    let (layout, _) = Layout::sample();
+    let mount = Mount::new(layout.path());
+    let device = fs::metadata(mount.point()).unwrap().dev();
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let knob = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+    assert_eq!(fs::read_to_string(knob).unwrap().trim(), "1024");
 }
 
 #[test]
