@@ -120,4 +120,9 @@ impl Decoder for Bzip2 {
             _ => Err(CodecError::Truncated { compression: Compression::Bzip2, at: self.offset }),
         }
     }
+
+    fn memory(&mut self) -> usize {
+        // Four bytes for each of a block's 900,000.
+        4 << 20
+    }
 }

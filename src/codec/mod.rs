@@ -140,6 +140,11 @@ pub trait Decoder: Send {
     ///
     /// Fails with [`CodecError::Truncated`] where the stream is not complete.
     fn finish(&mut self) -> Result<Vec<Oddity>, CodecError>;
+
+    /// Returns about how many bytes of memory the decoder holds: unless it says otherwise, what deflate does.
+    fn memory(&mut self) -> usize {
+        80 << 10
+    }
 }
 
 /// A decoder that goes over a stream from its beginning and collects checkpoints.

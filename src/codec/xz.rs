@@ -79,4 +79,14 @@ impl Decoder for Xz {
             false => Err(CodecError::Truncated { compression: Compression::Xz, at: self.stream.total_in() }),
         }
     }
+
+    fn memory(&mut self) -> usize {
+        // liblzma says so only by refusing a limit below what it uses.
+        let mut enough = 1 << 20;
+        while enough < MEMORY && self.stream.set_memlimit(enough).is_err() {
+            enough *= 2;
+        }
+        let _ = self.stream.set_memlimit(MEMORY);
+        usize::try_from(enough.min(MEMORY)).unwrap_or(usize::MAX)
+    }
 }

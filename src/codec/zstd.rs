@@ -119,6 +119,10 @@ impl Decoder for Zstd {
             false => Err(CodecError::Truncated { compression: Compression::Zstd, at: self.input_offset }),
         }
     }
+
+    fn memory(&mut self) -> usize {
+        self.context.sizeof()
+    }
 }
 
 impl Scanner for Zstd {

@@ -29,6 +29,11 @@ impl Cursor {
         })
     }
 
+    /// Returns about how many bytes of memory it holds.
+    pub(super) fn memory(&mut self) -> usize {
+        self.decoder.memory() + INPUT
+    }
+
     /// Decodes and throws away until `offset`.
     pub(super) fn skip_to(&mut self, raw: &dyn ReadAt, offset: u64) -> Result<(), StreamError> {
         if self.at >= offset {

@@ -11,6 +11,7 @@ mod cursor;
 mod damage;
 mod form;
 mod index;
+mod parked;
 mod prefetch;
 mod scan;
 mod spill;
@@ -31,6 +32,7 @@ use crate::read_at::ReadAt;
 
 use blocks::BlockCache;
 use cursor::Cursor;
+use parked::Parked;
 use prefetch::{Ahead, Fetch, Prefetcher};
 
 pub use damage::damaged;
@@ -39,9 +41,6 @@ pub use index::{CHUNK, StreamIndex};
 pub use scan::{Scan, Sink, Workers, scan, scan_abreast, sniff};
 pub use spill::{Spill, SpillWriter};
 pub use table::{Chunk, TableStream};
-
-/// Most decoders parked between reads of one stream: that many readers go forward in it at once without starting over.
-const MAX_PARKED: usize = 8;
 
 /// Why bytes of a stream are not to be had.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -119,6 +118,7 @@ pub trait Input: Send + Sync + 'static {
 /// What streams share: decoded chunks in memory, and threads that decode ahead.
 pub struct Pool {
     blocks: BlockCache,
+    parked: Parked,
     prefetcher: Prefetcher,
     numbers: AtomicU32,
     decoded: Arc<AtomicU64>,
@@ -129,6 +129,7 @@ impl Pool {
     pub fn new(capacity: u64, decoded: Arc<AtomicU64>) -> Self {
         Self {
             blocks: BlockCache::new(capacity),
+            parked: Parked::default(),
             prefetcher: Prefetcher::default(),
             numbers: AtomicU32::new(0),
             decoded,
@@ -143,7 +144,6 @@ pub struct Stream<I> {
     index: StreamIndex,
     pool: Arc<Pool>,
     spill: Mutex<Option<Arc<Spill>>>,
-    parked: Mutex<Vec<Cursor>>,
     ahead: Mutex<Ahead>,
     /// Held while a short run is decoded ahead.
     fetching: Mutex<()>,
@@ -158,7 +158,6 @@ impl<I: Input> Stream<I> {
             index,
             pool,
             spill: Mutex::new(spill.map(Arc::new)),
-            parked: Mutex::new(Vec::new()),
             ahead: Mutex::default(),
             fetching: Mutex::new(()),
         }
@@ -253,25 +252,17 @@ impl<I: Input> Stream<I> {
         cursor.skip_to(raw, start)?;
         cursor.fill(raw, bytes)?;
         self.check(number, bytes)?;
-        let mut parked = self.parked.lock();
-        if parked.len() == MAX_PARKED {
-            parked.remove(0);
-        }
-        parked.push(cursor);
+        self.pool.parked.park(self.number, cursor);
         Ok(())
     }
 
     /// Returns a decoder at or before `offset`: one that was parked on the way there, or a new one.
     fn cursor(&self, offset: u64) -> Result<Cursor, StreamError> {
         let checkpoint = self.index.checkpoint_before(offset);
-        let mut parked = self.parked.lock();
-        let on_the_way = |c: &Cursor| (checkpoint.output_offset..=offset).contains(&c.at);
-        let nearest = (0..parked.len()).filter(|n| on_the_way(&parked[*n])).max_by_key(|n| parked[*n].at);
-        if let Some(n) = nearest {
-            return Ok(parked.remove(n));
+        match self.pool.parked.take(self.number, &(checkpoint.output_offset..=offset)) {
+            Some(parked) => Ok(parked),
+            None => Ok(Cursor::start(self.index.compression, checkpoint)?),
         }
-        drop(parked);
-        Ok(Cursor::start(self.index.compression, checkpoint)?)
     }
 
     fn check(&self, number: u64, bytes: &[u8]) -> Result<(), StreamError> {
@@ -306,6 +297,12 @@ fn changed(error: StreamError, offset: u64) -> StreamError {
             | CodecError::Length { .. },
         ) => StreamError::Changed { offset },
         other => other,
+    }
+}
+
+impl<I> Drop for Stream<I> {
+    fn drop(&mut self) {
+        self.pool.parked.leave(self.number);
     }
 }
 
