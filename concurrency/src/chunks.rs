@@ -14,7 +14,7 @@ mod orders {
 
     use loom::thread;
 
-    use super::blocks::{BlockCache, Key};
+    use super::blocks::{BlockCache, Key, PLACE};
 
     /// Bytes of each chunk.
     const LEN: usize = 10;
@@ -44,7 +44,7 @@ mod orders {
         let mut orders = loom::model::Builder::new();
         orders.preemption_bound = Some(MAX_PREEMPTIONS);
         orders.check(move || {
-            let cache = Arc::new(BlockCache::new((room * LEN) as u64));
+            let cache = Arc::new(BlockCache::new((room * (LEN + PLACE)) as u64));
             // Not loom's: it counts, and orders nothing.
             let decoded = Arc::new(AtomicUsize::new(0));
             let threads: Vec<_> = callers
@@ -125,7 +125,7 @@ mod orders {
     #[test]
     fn who_looks_whether_a_chunk_is_there_waits_for_nobody() {
         loom::model(|| {
-            let cache = Arc::new(BlockCache::new(LEN as u64));
+            let cache = Arc::new(BlockCache::new((LEN + PLACE) as u64));
             let other = cache.clone();
             let decoding = thread::spawn(move || other.get(key(1), || Ok::<_, ()>(chunk(1))));
             if cache.has(key(1)) {

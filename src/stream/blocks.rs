@@ -1,6 +1,6 @@
 //! Decompressed chunks in memory: bounded, shared by all streams, each decoded once however many ask.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -14,6 +14,9 @@ const MAX_SPARE: usize = 8;
 /// Largest of them: chunks that a table lists can have megabytes.
 const MAX_SPARE_LEN: usize = super::CHUNK as usize;
 
+/// What a chunk takes beside its bytes: those of a table may be as small as the files they are.
+pub(super) const PLACE: usize = 256;
+
 /// The chunks used last. The kernel's page cache is the real cache; this bridges requests.
 ///
 /// Strictly the ones used last, because the common reader goes forward: a cache that is wary of what it has seen only
@@ -26,6 +29,9 @@ pub(super) struct BlockCache {
 #[derive(Default)]
 struct Chunks {
     held: HashMap<Key, Held>,
+    /// Those that are decoded, by when they were used last.
+    by_use: BTreeMap<u64, Key>,
+    /// What they take.
     bytes: usize,
     clock: u64,
     /// Buffers of chunks that were pushed out, to be filled again.
@@ -34,7 +40,7 @@ struct Chunks {
 
 struct Held {
     place: Arc<Mutex<Option<Arc<Vec<u8>>>>>,
-    /// Bytes in it; none while it is decoded.
+    /// Bytes it takes; none while it is decoded.
     bytes: usize,
     used: u64,
 }
@@ -64,8 +70,10 @@ impl BlockCache {
                 let held = chunks.touch(key);
                 // It may have been pushed out meanwhile; then this is a new place, and the old one's last user has it.
                 held.place = place.clone();
-                let before = std::mem::replace(&mut held.bytes, decoded.len());
-                chunks.bytes = chunks.bytes - before + decoded.len();
+                let taken = decoded.len() + PLACE;
+                let (before, used) = (std::mem::replace(&mut held.bytes, taken), held.used);
+                chunks.bytes = chunks.bytes - before + taken;
+                chunks.by_use.insert(used, key);
                 chunks.make_room(self.capacity);
                 Ok(decoded)
             }
@@ -96,15 +104,18 @@ impl Chunks {
     fn touch(&mut self, key: Key) -> &mut Held {
         self.clock += 1;
         let held = self.held.entry(key).or_insert_with(|| Held { place: Arc::default(), bytes: 0, used: 0 });
+        if held.bytes > 0 {
+            self.by_use.remove(&held.used);
+            self.by_use.insert(self.clock, key);
+        }
         held.used = self.clock;
         held
     }
 
-    /// Lets go of what was used longest ago. There are some hundred chunks at most, so looking at each is nothing.
+    /// Lets go of what was used longest ago.
     fn make_room(&mut self, capacity: usize) {
         while self.bytes > capacity {
-            let filled = self.held.iter().filter(|(_, held)| held.bytes > 0);
-            let Some(oldest) = filled.min_by_key(|(_, held)| held.used).map(|(key, _)| *key) else { break };
+            let Some((_, oldest)) = self.by_use.pop_first() else { break };
             let Some(gone) = self.held.remove(&oldest) else { break };
             self.bytes -= gone.bytes;
             let chunk = gone.place.try_lock().and_then(|mut place| place.take());
@@ -130,13 +141,14 @@ mod tests {
 
     #[test]
     fn the_ones_used_last_stay() {
-        let cache = BlockCache::new(30);
+        let cache = BlockCache::new(3 * (10 + PLACE as u64));
         let put = |n: u32| cache.get((0, n), || Ok::<_, ()>(chunk(n as u8))).unwrap();
         (0..3).for_each(|n| drop(put(n)));
         put(0);
         put(3);
         assert_eq!([0, 1, 2, 3].map(|n| cache.has((0, n))), [true, false, true, true]);
-        assert_eq!(cache.chunks.lock().bytes, 30);
+        let chunks = cache.chunks.lock();
+        assert_eq!((chunks.bytes, chunks.by_use.len()), (3 * (10 + PLACE), 3));
     }
 
     #[test]
