@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::dir::Dir;
-use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 
@@ -122,9 +121,10 @@ fn regular(dir: &OwnedFd, name: &str) -> Result<(File, u64), SourceError> {
 fn step(dir: &OwnedFd, name: &str) -> Result<OwnedFd, SourceError> {
     // A path alone, for which a directory need not be readable.
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    match openat(dir, name, flags | OFlag::O_NOFOLLOW, Mode::empty()) {
+    match openat(dir, name, flags | OFlag::O_NOFOLLOW, Mode::empty()).map_err(io::Error::from) {
         Ok(inner) => return Ok(inner),
-        Err(Errno::ENOTDIR) => {}
+        // A link too is no directory.
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => {}
         Err(e) => return Err(not_there(e)),
     }
     let own = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(not_there)?;
