@@ -120,7 +120,7 @@ pub(super) fn hash_all(raw: &dyn ReadAt, digest: &Digest, size: u64) -> Result<C
         // Buffers go round: filled here, hashed there, and back, so that their number bounds the memory.
         let (filled_in, filled) = sync_channel::<Vec<u8>>(2);
         let (free_in, free) = sync_channel::<Vec<u8>>(4);
-        let main_hash = scope.spawn(move || {
+        let main_hash = std::thread::Builder::new().spawn_scoped(scope, move || {
             while let Ok(buf) = filled.recv() {
                 hasher.update(&buf);
                 // The other side is gone once it has read everything: then nobody wants the buffer back.
@@ -128,6 +128,7 @@ pub(super) fn hash_all(raw: &dyn ReadAt, digest: &Digest, size: u64) -> Result<C
             }
             hasher.finish()
         });
+        let main_hash = main_hash.map_err(|e| BlobError::read(digest, e))?;
         let mut chunks = ChunkDigests::default();
         let mut spare = 3;
         let mut read = || -> Result<(), BlobError> {

@@ -56,10 +56,10 @@ struct Entries {
 }
 
 impl Contents {
-    pub(super) fn new(algorithms: &[Algorithm], spill: Option<SpillWriter>) -> Self {
+    pub(super) fn new(algorithms: impl Iterator<Item = Algorithm>, spill: Option<SpillWriter>) -> Self {
         let entries = Entries { records: Records::new(), problems: Vec::new(), more: 0, failed: None };
         Self {
-            hashers: algorithms.iter().filter_map(|a| Hasher::new(*a)).collect(),
+            hashers: algorithms.filter_map(Hasher::new).collect(),
             parser: Some(Parser::new()),
             entries,
             spill,

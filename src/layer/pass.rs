@@ -7,6 +7,7 @@ use super::index::{LayerIndex, PackedRecords};
 use super::{LayerError, of_stream};
 use crate::blob::BlobError;
 use crate::cache::{Cache, Key};
+use crate::codec::Compression;
 use crate::oci::{Algorithm, Descriptor, Hasher};
 use crate::read_at::ReadAt;
 use crate::stream::{self, Scan, Sink, SpillWriter, StreamError};
@@ -32,7 +33,10 @@ pub(super) fn pass(
     let of_stream = |e: StreamError| of_stream(digest, e);
     let compression = stream::sniff(raw).map_err(of_stream)?;
     let spill = SpillWriter::new(cache, &Key::from(digest), compression);
-    let contents = Contents::new(algorithms, spill);
+    // The contents of a plain layer are its blob, which is hashed in any case.
+    let is_plain = compression == Compression::None;
+    let further = algorithms.iter().filter(|a| !is_plain || **a != digest.algorithm());
+    let contents = Contents::new(further.copied(), spill);
     let Scan { decoded, input, output, .. } =
         stream::scan(raw, descriptor.size, hasher, contents).map_err(of_stream)?;
     // A wrong blob explains whatever else went wrong with its contents.
@@ -40,6 +44,7 @@ pub(super) fn pass(
     if found != *digest {
         return Err(BlobError::Mismatch { expected: digest.clone(), found }.into());
     }
+    let blob = is_plain.then_some(found);
     let (stream, oddities) = decoded.map_err(of_stream)?;
     let end = output.finish(&stream.checkpoints).map_err(|e| match e {
         ContentsError::Tar(cause) => LayerError::Tar { digest: digest.clone(), cause },
@@ -48,5 +53,6 @@ pub(super) fn pass(
     let mut problems: Vec<String> = oddities.iter().map(ToString::to_string).collect();
     problems.extend(end.problems);
     let records = PackedRecords::new(&end.records).map_err(|e| of_stream(e.into()))?;
-    Ok(LayerIndex { stream, diff_ids: end.diff_ids, records, problems })
+    let diff_ids = blob.into_iter().chain(end.diff_ids).collect();
+    Ok(LayerIndex { stream, diff_ids, records, problems })
 }

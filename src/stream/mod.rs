@@ -276,8 +276,9 @@ impl<I: Input> Stream<I> {
     /// Reads a chunk from the decompressed stream on disk, if there is one and it is what it should be.
     fn read_spill(&self, number: u64, bytes: &mut [u8]) -> bool {
         let Some(spill) = self.spill.lock().clone() else { return false };
-        let got = spill.read_at(number * CHUNK, bytes);
-        if got.is_ok_and(|got| got == bytes.len()) && self.check(number, bytes).is_ok() {
+        // A disk that will not read now may do so later; the chunk is decoded this once.
+        let Ok(got) = spill.read_at(number * CHUNK, bytes) else { return false };
+        if got == bytes.len() && self.check(number, bytes).is_ok() {
             return true;
         }
         // A damaged copy is not the stream's fault: it goes, and the stream is read itself.

@@ -84,16 +84,18 @@ pub fn scan_abreast<I: Sink, O: Sink>(
         let usual = if len < SMALL_PIECE as u64 { SMALL_PIECE } else { PIECE };
         let (compressed, compressed_pieces) = Belt::new(plan.piece.unwrap_or(usual));
         let (out, out_pieces) = Belt::new(usual);
-        let input = scope.spawn(move || {
+        // Where no thread is to be had the pass fails, and the next one may not.
+        let thread = std::thread::Builder::new;
+        let input = thread().spawn_scoped(scope, move || {
             compressed_pieces.run(|piece| input.take(piece));
             input
-        });
-        let output = scope.spawn(move || {
+        })?;
+        let output = thread().spawn_scoped(scope, move || {
             let mut output =
                 Chunked { chunks: Vec::new(), chunk: blake3::Hasher::new(), in_chunk: 0, output };
             out_pieces.run(|piece| output.take(piece));
             output.finish()
-        });
+        })?;
         let mut pass =
             Pass { raw, len, compressed, out, checkpoints: Checkpoints::default(), produced: 0, ahead: 0 };
         let decoded = match compression {

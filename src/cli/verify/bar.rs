@@ -20,7 +20,8 @@ const LINE: Duration = Duration::from_secs(10);
 pub(super) fn beside<T>(progress: &Progress, work: impl FnOnce() -> T) -> T {
     let (done, ended) = channel::<()>();
     std::thread::scope(|scope| {
-        scope.spawn(move || {
+        // Without a thread for it there is no bar.
+        let _ = std::thread::Builder::new().spawn_scoped(scope, move || {
             let show: Box<dyn Fn(u64, u64)> = match io::stderr().is_terminal() {
                 true => {
                     let bar = bar();
