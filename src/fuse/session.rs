@@ -119,7 +119,8 @@ impl Mounted {
         ready();
         let ended = session.run();
         ending();
-        Ok(ended?)
+        // Where nobody answers any more, nothing may stay mounted that waits for answers.
+        Ok(ended.inspect_err(|_| drop(keeper.lock().unmount(true)))?)
     }
 }
 

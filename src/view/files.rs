@@ -1,7 +1,7 @@
 //! Trees of an image's own files: one layer's, or the root filesystem.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::attr::{Attr, FileKind, Time};
 use super::error::Error;
@@ -39,6 +39,8 @@ pub(super) struct Files {
     has_labels: bool,
     /// How deep symlinks stand that may lead out of the tree, where they are to stay inside.
     depths: Option<HashMap<u32, usize>>,
+    /// A directory that each node stands in, once a message needs it.
+    above: OnceLock<Vec<u32>>,
 }
 
 impl Files {
@@ -94,7 +96,7 @@ impl Files {
         let depths = (options.symlinks == Symlinks::Rebase).then(|| leading_out(&tree));
         let nodes = (0..tree.node_count()).filter_map(|n| tree.node_id(n));
         let has_labels = nodes.flat_map(|id| tree.node(id).xattrs()).any(|(name, _)| xattrs::is_label(name));
-        Self { tree, layers, first_layer, is_rootfs, has_labels, depths }
+        Self { tree, layers, first_layer, is_rootfs, has_labels, depths, above: OnceLock::new() }
     }
 
     /// Returns the bytes of memory the tree takes.
@@ -225,35 +227,32 @@ impl Files {
         Ok(all)
     }
 
-    /// Finds a path of a node. Goes through the whole tree: for messages about failures only.
+    /// Finds a path of a node, for messages.
     pub(super) fn path(&self, number: u32) -> String {
-        let mut names: Vec<u8> = Vec::new();
-        let (mut child, mut found) = (number, None);
-        for directory in 0..self.tree.node_count() {
-            let Some(id) = self.tree.node_id(directory) else { break };
-            let children = self.tree.children(id);
-            found = children.iter().find(|(_, id)| id.index() == number);
-            if let Some((name, _)) = found {
-                names.extend(name.iter().rev());
-                child = directory;
-                break;
-            }
-        }
-        if found.is_none() {
-            return String::new();
-        }
+        let above = self.above.get_or_init(|| above(&self.tree));
+        let mut names: Vec<&[u8]> = Vec::new();
+        let mut child = number;
         while child != 0 {
-            let Ok(parent) = self.parent(child) else { break };
+            let Some(parent) = above.get(child as usize).copied() else { break };
             let Ok(children) = self.children(parent) else { break };
-            let at = children.iter().find(|(_, id)| id.index() == child);
-            let Some((name, _)) = at else { break };
-            names.push(b'/');
-            names.extend(name.iter().rev());
+            let Some((name, _)) = children.iter().find(|(_, id)| id.index() == child) else { break };
+            names.push(name);
             child = parent;
         }
         names.reverse();
-        names.escape_ascii().to_string()
+        names.join(&b'/').escape_ascii().to_string()
     }
+}
+
+/// Returns for each node the first directory it stands in.
+fn above(tree: &FileTree) -> Vec<u32> {
+    let mut above = vec![0; usize::try_from(tree.node_count()).unwrap_or(0)];
+    for directory in (0..tree.node_count()).rev().filter_map(|n| tree.node_id(n)) {
+        for (_, child) in tree.children(directory).iter() {
+            above[child.index() as usize] = directory.index();
+        }
+    }
+    above
 }
 
 /// A part of a read that lies in one place of the layer's stream.

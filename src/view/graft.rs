@@ -1,6 +1,7 @@
 //! Places where a tree appears when somebody first looks, and the trees that appeared.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -151,6 +152,11 @@ impl Slot {
         let tree = Arc::new(grow()?);
         *self.grown.write() = Some(tree.clone());
         Ok(tree)
+    }
+
+    /// Says whether somebody grows the tree now, after waiting for that to end for at most so long.
+    pub(super) fn is_growing_for(&self, most: Duration) -> bool {
+        self.growing.is_locked() && self.growing.try_lock_for(most).is_none()
     }
 
     /// Lets the tree go, until somebody looks again.

@@ -115,6 +115,10 @@ impl State {
     /// what is wrong with it.
     pub(super) fn grow_a_while(&self, id: SlotId) {
         let Some(state) = self.myself.upgrade() else { return };
+        // Others who ask meanwhile wait here, and not each in a thread of its own for as long as the pass takes.
+        if self.slot(id).is_ok_and(|slot| slot.is_growing_for(MAX_STAT_WAIT) || slot.grown().is_some()) {
+            return;
+        }
         let (done_in, done) = std::sync::mpsc::channel();
         let grow = move || {
             let _ = state.tree(id).inspect_err(|e| state.report(Ino::root_of(id), e));
