@@ -3,7 +3,8 @@
 use super::client::{Client, Document, What};
 use super::failure::Failure;
 use super::http::Url;
-use super::{MAX_MANIFEST, Shared, check, index, pause};
+use super::shared::{Shared, check, pause};
+use super::{MAX_MANIFEST, index};
 use crate::oci::{Digest, Index, IndexEntry, REFERRER_SUFFIXES, referrers_tag};
 
 /// Most pages of an answer. Registries put a hundred and more on one.

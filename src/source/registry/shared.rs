@@ -1,0 +1,222 @@
+//! What everything that is read of one image has in common: small blobs whole, large ones on their way, parts.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::client::{Client, What};
+use super::download::Download;
+use super::failure::Failure;
+use super::lazy::Kept;
+use super::parts::{Parts, PartsStats};
+use super::store::Store;
+use super::{MAX_MANIFEST, MAX_SMALL, Reference, index};
+use crate::oci::{Data, Descriptor, Digest, Manifest, MediaType};
+use crate::read_at::ReadAt;
+
+/// Documents that can be fetched at once without two of them waiting for each other by chance.
+const STRIPES: usize = 16;
+
+/// How long nobody else is made to wait after the registry did not answer in time.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// What a blob that is opened now and read later needs.
+pub(super) struct Shared {
+    pub(super) client: Arc<Client>,
+    pub(super) store: Arc<Store>,
+    downloads: Mutex<HashMap<Digest, Arc<Download>>>,
+    /// Blobs of which parts are read.
+    pub(super) parts: Mutex<HashMap<Digest, Arc<Parts>>>,
+    pub(super) parts_stats: Arc<PartsStats>,
+    /// What is known to be a manifest or an index, whatever a descriptor leaves out.
+    pub(super) manifests: Mutex<HashSet<Digest>>,
+    /// One for the documents of some digests each: a document is fetched once, however many ask.
+    fetching: [Mutex<()>; STRIPES],
+    /// When the registry did not answer in time, and what it failed with.
+    paused: Paused,
+    /// The same for questions about referrers.
+    pub(super) no_referrers: Paused,
+}
+
+type Paused = Mutex<Option<(Instant, Failure)>>;
+
+/// The manifest or index a reference means.
+pub(super) struct Top {
+    pub(super) descriptor: Descriptor,
+    pub(super) bytes: Vec<u8>,
+    pub(super) platform: Option<serde_json::Value>,
+}
+
+impl Shared {
+    pub(super) fn new(client: Client, store: Store) -> Self {
+        Self {
+            client: Arc::new(client),
+            store: Arc::new(store),
+            downloads: Mutex::default(),
+            parts: Mutex::default(),
+            parts_stats: Arc::default(),
+            manifests: Mutex::default(),
+            fetching: Default::default(),
+            paused: Paused::default(),
+            no_referrers: Paused::default(),
+        }
+    }
+
+    /// Fetches what the reference means: by digest from here where it is here, by tag always from the registry.
+    pub(super) fn top(&self, reference: &Reference) -> Result<Top, Failure> {
+        let kept = reference.digest().and_then(|digest| self.kept(digest));
+        let known = kept.is_some();
+        let (bytes, media_type) = match (kept, reference.digest()) {
+            (Some(bytes), _) => (bytes, String::new()),
+            (None, digest) => {
+                let name = digest.map(Digest::as_str).or(reference.tag()).unwrap_or_default().to_owned();
+                let document = self.client.document(&What::Manifest(name), MAX_MANIFEST)?;
+                index::check_claim(&document, digest).map_err(|what| self.client.wrong(&what))?;
+                (document.bytes, document.media_type)
+            }
+        };
+        let descriptor = index::describe(&bytes, &media_type, reference.digest());
+        let descriptor = descriptor.map_err(|what| self.client.wrong(&what))?;
+        if !known {
+            self.keep(&descriptor.digest, &bytes);
+        }
+        Ok(Top { descriptor, bytes, platform: None })
+    }
+
+    /// Returns the platform that the configuration of a manifest states; none where it cannot be had.
+    pub(super) fn platform(&self, manifest: &[u8]) -> Option<serde_json::Value> {
+        let config = Manifest::parse(manifest).ok()?.config?.ok()?;
+        if config.kind() != MediaType::Config || config.size > MAX_SMALL {
+            return None;
+        }
+        let bytes = match &config.data {
+            Data::Content(bytes) => bytes.to_vec(),
+            _ => self.small(&config.digest, config.size, false).inspect_err(|e| log::warn!("{e}")).ok()?,
+        };
+        index::platform(&bytes)
+    }
+
+    /// Returns a manifest or index whose digest held.
+    pub(super) fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Failure> {
+        if descriptor.size > MAX_MANIFEST {
+            return Err(Failure::Wrong(format!("{}: too large for a manifest", descriptor.digest)));
+        }
+        if let Data::Content(bytes) = &descriptor.data {
+            return Ok(bytes.to_vec());
+        }
+        self.small(&descriptor.digest, descriptor.size, true)
+    }
+
+    /// Returns a small blob in one piece, from here or from the registry. Its digest held, or it is not kept.
+    pub(super) fn small(&self, digest: &Digest, size: u64, is_manifest: bool) -> Result<Vec<u8>, Failure> {
+        let stripe = digest.encoded().bytes().fold(0_usize, |sum, b| sum * 31 % 1_000_003 + usize::from(b));
+        let _fetching = self.fetching[stripe % STRIPES].lock();
+        if let Some(bytes) = self.kept(digest).filter(|bytes| bytes.len() as u64 == size) {
+            return Ok(bytes);
+        }
+        self.check_pause()?;
+        let is_manifest = is_manifest || self.manifests.lock().contains(digest);
+        let name = digest.to_string();
+        let what = if is_manifest { What::Manifest(name) } else { What::Blob(name) };
+        let document = self.client.document(&what, size).inspect_err(|failure| self.pause(failure))?;
+        let bytes = document.bytes;
+        match Digest::of(digest.algorithm(), &bytes) {
+            Some(found) if found == *digest => self.keep(digest, &bytes),
+            // Who asked finds out, and says what was expected and what came.
+            _ => log::warn!("{} sent something else than {digest}", self.client.host()),
+        }
+        Ok(bytes)
+    }
+
+    /// Returns a small blob that is kept and whose digest holds.
+    fn kept(&self, digest: &Digest) -> Option<Vec<u8>> {
+        let file = self.store.find(digest, None)?;
+        let len =
+            usize::try_from(file.metadata().ok()?.len()).ok().filter(|len| *len as u64 <= MAX_MANIFEST)?;
+        let mut bytes = vec![0; len];
+        let whole = ReadAt::read_at(&**file, 0, &mut bytes).is_ok_and(|got| got == len);
+        if whole && Digest::of(digest.algorithm(), &bytes).is_some_and(|found| found == *digest) {
+            return Some(bytes);
+        }
+        self.store.remove(digest);
+        None
+    }
+
+    pub(super) fn keep(&self, digest: &Digest, bytes: &[u8]) {
+        let write = || -> io::Result<()> {
+            use std::os::unix::fs::FileExt as _;
+            let mut part = self.store.begin(digest)?;
+            part.restart()?;
+            part.file().write_all_at(bytes, 0)?;
+            self.store.finish(part, digest).map(|_| ())
+        };
+        if let Err(e) = write() {
+            log::warn!("cannot keep {digest}: {e}");
+        }
+    }
+
+    /// Returns a large blob: kept, or on its way.
+    pub(super) fn large(&self, digest: &Digest, size: u64) -> Result<Arc<dyn ReadAt>, Failure> {
+        let mut downloads = self.downloads.lock();
+        // Asked before the store is: one that ends well in between is as good as what it has put there.
+        let under_way = downloads.get(digest).filter(|download| !download.has_ended()).cloned();
+        if let Some(file) = self.store.find(digest, Some(size)) {
+            downloads.remove(digest);
+            return Ok(Arc::new(Kept(file)));
+        }
+        if let Some(download) = under_way
+            && download.len().is_ok_and(|len| len == size)
+        {
+            return Ok(download);
+        }
+        self.check_pause()?;
+        let download = Download::start(self.client.clone(), self.store.clone(), digest.clone(), size)?;
+        downloads.insert(digest.clone(), download.clone());
+        Ok(download)
+    }
+
+    /// Returns a blob of which parts are read.
+    pub(super) fn parts(&self, digest: &Digest, size: u64) -> Result<Arc<Parts>, Failure> {
+        let mut all = self.parts.lock();
+        if let Some(parts) = all.get(digest).filter(|parts| parts.size() == size) {
+            return Ok(parts.clone());
+        }
+        let (client, stats) = (self.client.clone(), self.parts_stats.clone());
+        let parts = Arc::new(Parts::open(client, stats, self.store.clone(), digest, size)?);
+        all.insert(digest.clone(), parts.clone());
+        Ok(parts)
+    }
+
+    /// Fails at once where the registry has just made somebody wait for nothing.
+    pub(super) fn check_pause(&self) -> Result<(), Failure> {
+        check(&self.paused)
+    }
+
+    pub(super) fn pause_after<T>(&self, got: &io::Result<T>) {
+        if let Err(e) = got
+            && let Some(failure) = e.get_ref().and_then(|inner| inner.downcast_ref::<Failure>())
+        {
+            self.pause(failure);
+        }
+    }
+
+    fn pause(&self, failure: &Failure) {
+        pause(&self.paused, failure);
+    }
+}
+
+pub(super) fn check(paused: &Paused) -> Result<(), Failure> {
+    match &*paused.lock() {
+        Some((since, failure)) if since.elapsed() < PAUSE => Err(failure.clone()),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn pause(paused: &Paused, failure: &Failure) {
+    if matches!(failure, Failure::TimedOut(_)) {
+        *paused.lock() = Some((Instant::now(), failure.clone()));
+    }
+}
