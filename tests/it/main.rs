@@ -30,6 +30,7 @@ mod past;
 mod realuse;
 mod referrers;
 mod registry;
+mod registry_limits;
 mod regressions;
 mod remote_referrers;
 mod rootfs;

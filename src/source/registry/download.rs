@@ -43,12 +43,13 @@ struct State {
 }
 
 impl Download {
-    /// Starts the download of a blob of `size` bytes on a thread of its own.
+    /// Starts the download of a blob of `size` bytes on a thread of its own, which calls `ended` at the end.
     pub(super) fn start(
         client: Arc<Client>,
         store: Arc<Store>,
         digest: Digest,
         size: u64,
+        ended: impl FnOnce(&Arc<Self>) + Send + 'static,
     ) -> Result<Arc<Self>, Failure> {
         let keep = |e: io::Error| Failure::Local(format!("cannot keep {digest}: {e}"));
         let part = store.begin(&digest).map_err(keep)?;
@@ -71,9 +72,14 @@ impl Download {
             }
             own.state.lock().end = Some(end);
             own.moved.notify_all();
+            ended(&own);
         };
         thread.spawn(run).map_err(keep)?;
         Ok(download)
+    }
+
+    pub(super) fn digest(&self) -> &Digest {
+        &self.digest
     }
 
     /// Says whether it has ended: well, and then the store has the blob, or without success.

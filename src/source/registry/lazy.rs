@@ -60,7 +60,7 @@ pub(super) struct Partly {
 
 impl ReadAt for Partly {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        if let Some(file) = self.shared.store.find(&self.digest, Some(self.size)) {
+        if let Some(file) = self.shared.whole(&self.digest, self.size) {
             return Kept(file).read_at(offset, buf);
         }
         let parts = self.shared.parts(&self.digest, self.size)?;

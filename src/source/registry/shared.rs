@@ -1,10 +1,12 @@
 //! What everything that is read of one image has in common: small blobs whole, large ones on their way, parts.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::Flock;
 use parking_lot::Mutex;
 
 use super::client::{Client, What};
@@ -27,8 +29,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct Shared {
     pub(super) client: Arc<Client>,
     pub(super) store: Arc<Store>,
-    downloads: Mutex<HashMap<Digest, Arc<Download>>>,
-    /// Blobs of which parts are read.
+    /// Blobs on their way. One that has ended goes: it holds a file open.
+    downloads: Arc<Mutex<HashMap<Digest, Arc<Download>>>>,
+    /// Blobs of which parts are read, and that are not here whole.
     pub(super) parts: Mutex<HashMap<Digest, Arc<Parts>>>,
     pub(super) parts_stats: Arc<PartsStats>,
     /// What is known to be a manifest or an index, whatever a descriptor leaves out.
@@ -55,7 +58,7 @@ impl Shared {
         Self {
             client: Arc::new(client),
             store: Arc::new(store),
-            downloads: Mutex::default(),
+            downloads: Arc::default(),
             parts: Mutex::default(),
             parts_stats: Arc::default(),
             manifests: Mutex::default(),
@@ -161,10 +164,10 @@ impl Shared {
     /// Returns a large blob: kept, or on its way.
     pub(super) fn large(&self, digest: &Digest, size: u64) -> Result<Arc<dyn ReadAt>, Failure> {
         let mut downloads = self.downloads.lock();
-        // Asked before the store is: one that ends well in between is as good as what it has put there.
+        // Asked before the store is: one that ends well in between is as good as what it has put there. One that is
+        // not there any more has put it there before.
         let under_way = downloads.get(digest).filter(|download| !download.has_ended()).cloned();
-        if let Some(file) = self.store.find(digest, Some(size)) {
-            downloads.remove(digest);
+        if let Some(file) = self.whole(digest, size) {
             return Ok(Arc::new(Kept(file)));
         }
         if let Some(download) = under_way
@@ -173,9 +176,25 @@ impl Shared {
             return Ok(download);
         }
         self.check_pause()?;
-        let download = Download::start(self.client.clone(), self.store.clone(), digest.clone(), size)?;
+        let all = self.downloads.clone();
+        let ended = move |download: &Arc<Download>| {
+            let mut all = all.lock();
+            // Another one of the same digest, of a size that somebody else claims, is not ours to take out.
+            if all.get(download.digest()).is_some_and(|other| Arc::ptr_eq(other, download)) {
+                all.remove(download.digest());
+            }
+        };
+        let (client, store) = (self.client.clone(), self.store.clone());
+        let download = Download::start(client, store, digest.clone(), size, ended)?;
         downloads.insert(digest.clone(), download.clone());
         Ok(download)
+    }
+
+    /// Returns a blob that is here whole. Then nobody needs its parts, and the file that they are in.
+    pub(super) fn whole(&self, digest: &Digest, size: u64) -> Option<Arc<Flock<File>>> {
+        let file = self.store.find(digest, Some(size))?;
+        self.parts.lock().remove(digest);
+        Some(file)
     }
 
     /// Returns a blob of which parts are read.

@@ -1,0 +1,74 @@
+//! A registry's image over time: what it costs in file descriptors, room, waiting and connections.
+
+use crate::kit::{
+    Blob, Form, Layout, Member, Mount, PLATFORM, Platform, Proxy, Registry, bytes, gzip, listed, ls, named,
+    tar, text, wait_until,
+};
+use std::fs;
+use std::path::PathBuf;
+
+/// Bytes that do not compress, the same for the same seed.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// A registry with an image of so many layers, each of 512 KiB: more than is fetched in one piece.
+fn served(layers: u64) -> (Registry, Proxy, Vec<Blob>) {
+    let (registry, layout) = (Registry::start(), Layout::new());
+    let layer = |n| layout.blob(gzip(&tar(&[(&format!("file{n}"), &noise(n, 512 << 10))])));
+    let layers: Vec<Blob> = (0..layers).map(layer).collect();
+    let (_, _, entry) = layout.image_of(Platform("linux", "amd64", ""), &layers);
+    layout.index(&[named(entry, "v1")]);
+    registry.push(&layout, "v1", "app:v1", &[]);
+    let proxy = Proxy::before(&registry);
+    (registry, proxy, layers)
+}
+
+/// What the daemon has open of its blobs.
+fn open_blobs(mount: &Mount) -> Vec<PathBuf> {
+    let directory = format!("/proc/{}/fd", mount.daemon());
+    let links = ls(&directory).into_iter().filter_map(|fd| fs::read_link(format!("{directory}/{fd}")).ok());
+    let mut open: Vec<PathBuf> = links.filter(|path| path.to_string_lossy().contains("/blobs/")).collect();
+    open.sort();
+    open
+}
+
+/// Each download that had ended kept a second descriptor, until there were none left.
+#[test]
+fn a_blob_that_was_downloaded_is_open_once() {
+    let (_registry, proxy, layers) = served(6);
+    let mount = Mount::new(proxy.image("app:v1"));
+    for (n, layer) in layers.iter().enumerate() {
+        assert_eq!(bytes(mount.join(format!("{PLATFORM}/layers/{n}"))), layer.bytes);
+    }
+    let downloaded = |open: &[PathBuf]| {
+        let of =
+            |layer: &Blob| open.iter().filter(|path| path.to_string_lossy().contains(layer.hex())).count();
+        layers.iter().map(of).collect::<Vec<_>>()
+    };
+    // The last reader has its bytes a moment before the download has ended.
+    assert!(wait_until(|| downloaded(&open_blobs(&mount)) == [1; 6]), "{:#?}", open_blobs(&mount));
+}
+
+#[test]
+fn parts_of_a_blob_go_when_it_is_whole() {
+    let registry = Registry::start();
+    let mut members: Vec<Member> =
+        (0..8).map(|n| Member::file(format!("noise/{n}"), noise(n, 400 << 10))).collect();
+    members.push(Member::empty(".no.prefetch.landmark"));
+    let layer = listed(Form::Stargz, &members, 256 << 10, |_| {}).layer;
+    let layout = Layout::of_layers(std::slice::from_ref(&layer));
+    registry.push(&layout, "v1", "app:v1", &[]);
+    let proxy = Proxy::before(&registry);
+    let mount = Mount::new(proxy.image("app:v1"));
+    assert_eq!(bytes(mount.join(format!("{PLATFORM}/rootfs/noise/1"))), noise(1, 400 << 10));
+    let in_parts =
+        || open_blobs(&mount).iter().filter(|path| path.to_string_lossy().contains(".parts-")).count();
+    assert_eq!(in_parts(), 1);
+    assert_eq!(bytes(mount.join(format!("{PLATFORM}/layers/0"))), layer.blob.bytes);
+    assert_eq!(bytes(mount.join(format!("{PLATFORM}/rootfs/noise/2"))), noise(2, 400 << 10));
+    assert_eq!(in_parts(), 0, "{:#?}", open_blobs(&mount));
+    assert!(text(mount.join(".ocifs/stats")).contains("layers"), "it is still served");
+}
