@@ -12,7 +12,8 @@ use parking_lot::{Condvar, Mutex};
 use super::client::{Client, What};
 use super::failure::{Failure, Trouble, of_connection};
 use super::patience::Patience;
-use super::store::{Part, Store};
+use super::store::Store;
+use super::unfinished::Part;
 use crate::oci::{Digest, Hasher};
 use crate::read_at::ReadAt;
 
@@ -52,7 +53,7 @@ impl Download {
         ended: impl FnOnce(&Arc<Self>) + Send + 'static,
     ) -> Result<Arc<Self>, Failure> {
         let keep = |e: io::Error| Failure::Local(format!("cannot keep {digest}: {e}"));
-        let part = store.begin(&digest).map_err(keep)?;
+        let part = store.begin(&digest, size).map_err(keep)?;
         let download = Arc::new(Self {
             file: part.reader().map_err(keep)?,
             size,

@@ -12,12 +12,14 @@ mod failure;
 mod http;
 mod index;
 mod lazy;
+mod nameless;
 mod parts;
 mod patience;
 mod reference;
 mod referrers;
 mod shared;
 mod store;
+mod unfinished;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -139,7 +141,7 @@ impl Source for Registry {
         // A whole copy is where it was read from, if there is one.
         self.shared.store.remove(digest);
         let parts = self.shared.parts.lock().get(digest).cloned();
-        if let Some(parts) = parts {
+        if let Some((parts, _)) = parts {
             parts.forget(range);
         }
     }

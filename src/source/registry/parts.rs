@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
@@ -107,6 +107,14 @@ impl Parts {
     /// Returns the blob's size in bytes.
     pub(super) fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Returns how many bytes it takes where nobody else counts them: in a file without a name.
+    pub(super) fn uncounted(&self) -> u64 {
+        match self.file.metadata().map(|meta| meta.nlink()) {
+            Ok(0) => self.state.lock().here.iter().filter(|block| **block == HERE).count() as u64 * BLOCK,
+            _ => 0,
+        }
     }
 
     /// Forgets bytes that turned out to be wrong, so that they are fetched anew.

@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::lazy::Kept;
 use super::parts::{Parts, PartsStats};
 use super::store::Store;
-use super::{MAX_MANIFEST, MAX_SMALL, Reference, index};
+use super::{MAX_MANIFEST, MAX_SMALL, MAX_STORE, Reference, index};
 use crate::oci::{Data, Descriptor, Digest, Manifest, MediaType};
 use crate::read_at::ReadAt;
 
@@ -25,6 +25,9 @@ const STRIPES: usize = 16;
 /// How long nobody else is made to wait after the registry did not answer in time.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// Most blobs of which parts are open: each takes a file descriptor.
+const MAX_PARTLY: usize = 200;
+
 /// What a blob that is opened now and read later needs.
 pub(super) struct Shared {
     pub(super) client: Arc<Client>,
@@ -32,7 +35,7 @@ pub(super) struct Shared {
     /// Blobs on their way. One that has ended goes: it holds a file open.
     downloads: Arc<Mutex<HashMap<Digest, Arc<Download>>>>,
     /// Blobs of which parts are read, and that are not here whole.
-    pub(super) parts: Mutex<HashMap<Digest, Arc<Parts>>>,
+    pub(super) parts: Mutex<HashMap<Digest, (Arc<Parts>, Instant)>>,
     pub(super) parts_stats: Arc<PartsStats>,
     /// What is known to be a manifest or an index, whatever a descriptor leaves out.
     pub(super) manifests: Mutex<HashSet<Digest>>,
@@ -151,7 +154,7 @@ impl Shared {
     pub(super) fn keep(&self, digest: &Digest, bytes: &[u8]) {
         let write = || -> io::Result<()> {
             use std::os::unix::fs::FileExt as _;
-            let mut part = self.store.begin(digest)?;
+            let mut part = self.store.begin(digest, bytes.len() as u64)?;
             part.restart()?;
             part.file().write_all_at(bytes, 0)?;
             self.store.finish(part, digest).map(|_| ())
@@ -197,15 +200,22 @@ impl Shared {
         Some(file)
     }
 
-    /// Returns a blob of which parts are read.
+    /// Returns a blob of which parts are read. Others that nobody has read for long are closed for it.
     pub(super) fn parts(&self, digest: &Digest, size: u64) -> Result<Arc<Parts>, Failure> {
-        let mut all = self.parts.lock();
-        if let Some(parts) = all.get(digest).filter(|parts| parts.size() == size) {
+        let (mut all, now) = (self.parts.lock(), Instant::now());
+        if let Some((parts, used)) = all.get_mut(digest).filter(|(parts, _)| parts.size() == size) {
+            *used = now;
             return Ok(parts.clone());
+        }
+        while all.len() >= MAX_PARTLY || all.values().map(|(p, _)| p.uncounted()).sum::<u64>() > MAX_STORE {
+            let idle = all.iter().filter(|(_, (parts, _))| Arc::strong_count(parts) == 1);
+            let oldest = idle.min_by_key(|(_, (_, used))| *used).map(|(digest, _)| digest.clone());
+            let Some(oldest) = oldest else { break };
+            all.remove(&oldest);
         }
         let (client, stats) = (self.client.clone(), self.parts_stats.clone());
         let parts = Arc::new(Parts::open(client, stats, self.store.clone(), digest, size)?);
-        all.insert(digest.clone(), parts.clone());
+        all.insert(digest.clone(), (parts.clone(), now));
         Ok(parts)
     }
 

@@ -15,6 +15,8 @@ use std::time::{Duration, SystemTime};
 use nix::fcntl::{Flock, FlockArg};
 use parking_lot::Mutex;
 
+use super::nameless::{self, Nameless};
+use super::unfinished::{self, Part};
 use crate::cache::unique_suffix;
 use crate::oci::Digest;
 
@@ -41,24 +43,15 @@ pub(super) struct Store {
     limit: u64,
     /// Open files. Their shared locks keep others from evicting them.
     held: Mutex<HashMap<Digest, Arc<Flock<File>>>>,
+    /// What is not in the directory: because there is none.
+    nameless: Nameless,
     added: AtomicU64,
-}
-
-/// A blob under way: of `have` bytes, and without its name yet.
-pub(super) struct Part {
-    /// Locked as long as somebody writes to it.
-    file: Flock<File>,
-    path: Option<PathBuf>,
-    /// Whether a later attempt will look for it.
-    resumable: bool,
-    /// Bytes that were there from an earlier attempt.
-    pub(super) have: u64,
 }
 
 impl Store {
     /// Uses `dir`, which is made when first written to, for at most `limit` bytes.
     pub(super) fn new(dir: Option<PathBuf>, limit: u64) -> Self {
-        Self { dir, limit, held: Mutex::default(), added: AtomicU64::new(0) }
+        Self { dir, limit, held: Mutex::default(), nameless: Nameless::new(limit), added: AtomicU64::new(0) }
     }
 
     /// Returns the blob where it is there, in `size` bytes if the size is known, and marks it used.
@@ -69,6 +62,9 @@ impl Store {
         };
         if let Some(held) = self.held.lock().get(digest) {
             return fits(held).then(|| held.clone());
+        }
+        if let Some(held) = self.nameless.find(digest) {
+            return fits(&held).then_some(held);
         }
         let path = self.path(digest)?;
         if !is_ours(path.parent()?) {
@@ -88,35 +84,46 @@ impl Store {
 
     /// Says whether the blob is there.
     pub(super) fn has(&self, digest: &Digest) -> bool {
-        self.held.lock().contains_key(digest) || self.path(digest).is_some_and(|path| path.exists())
+        self.held.lock().contains_key(digest)
+            || self.nameless.has(digest)
+            || self.path(digest).is_some_and(|path| path.exists())
     }
 
     /// Takes a blob away, because it is not what it should be.
     pub(super) fn remove(&self, digest: &Digest) {
         self.held.lock().remove(digest);
+        self.nameless.remove(digest);
         if let Some(path) = self.path(digest) {
             let _ = fs::remove_file(path);
         }
     }
 
-    /// Begins a blob, or goes on where an earlier attempt ended.
-    pub(super) fn begin(&self, digest: &Digest) -> io::Result<Part> {
-        let Some(dir) = &self.dir else { return nameless() };
+    /// Begins a blob of `size` bytes, or goes on where an earlier attempt ended.
+    pub(super) fn begin(&self, digest: &Digest, size: u64) -> io::Result<Part> {
+        if let Some(dir) = &self.dir {
+            return self.begin_in(dir, digest);
+        }
+        let file = self.nameless.begin(size)?;
+        Ok(Part { file, path: None, resumable: false, have: 0 })
+    }
+
+    fn begin_in(&self, dir: &Path, digest: &Digest) -> io::Result<Part> {
         self.make(dir)?;
         let common = dir.join(format!("{UNFINISHED}{}", file_name(digest)));
-        if let Some(part) = open_part(common.clone())? {
+        if let Some(part) = unfinished::open(common.clone())? {
             return Ok(part);
         }
         // Somebody else fetches the same blob. Either of us may finish first.
         let mut own = common.into_os_string();
         own.push(format!("-{}", unique_suffix()));
-        let part = open_part(PathBuf::from(own))?.map(|part| Part { resumable: false, ..part });
+        let part = unfinished::open(PathBuf::from(own))?.map(|part| Part { resumable: false, ..part });
         part.ok_or_else(|| io::Error::other("a file of ours is locked by somebody else"))
     }
 
     /// Gives a blob, which is whole and of the right digest, its name.
     pub(super) fn finish(&self, part: Part, digest: &Digest) -> io::Result<Arc<Flock<File>>> {
         let len = part.file.metadata()?.len();
+        let is_named = part.path.is_some();
         if let Some((path, to)) = part.path.as_ref().zip(self.path(digest)) {
             // What has a name should be whole after a crash as well.
             part.file.sync_data()?;
@@ -127,14 +134,27 @@ impl Store {
         let file = part.file;
         file.relock(FlockArg::LockShared)?;
         let file = Arc::new(file);
-        self.hold(digest, &file);
-        self.make_room(len);
+        if is_named {
+            self.hold(digest, &file);
+            self.make_room(len);
+        } else {
+            self.nameless.keep(digest, &file, len);
+        }
         Ok(file)
     }
 
     /// Opens the file for parts of a blob, which may be empty. Others may have it open and write to it as well.
     pub(super) fn parts(&self, digest: &Digest) -> io::Result<Flock<File>> {
-        let Some(dir) = &self.dir else { return Ok(nameless()?.file) };
+        if let Some(dir) = &self.dir
+            && let Some(file) = self.parts_in(dir, digest)?
+        {
+            return Ok(file);
+        }
+        nameless::file(&std::env::temp_dir())
+    }
+
+    /// None where somebody is about to take the file away.
+    fn parts_in(&self, dir: &Path, digest: &Digest) -> io::Result<Option<Flock<File>>> {
         self.make(dir)?;
         let path = dir.join(format!("{PARTS}{}", file_name(digest)));
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
@@ -143,9 +163,8 @@ impl Store {
         let file = options.open(path)?;
         let _ = file.set_modified(SystemTime::now());
         match Flock::lock(file, FlockArg::LockSharedNonblock) {
-            Ok(file) if file.metadata()?.is_file() => Ok(file),
-            // Somebody is about to take it away.
-            _ => Ok(nameless()?.file),
+            Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
+            _ => Ok(None),
         }
     }
 
@@ -160,8 +179,7 @@ impl Store {
 
     fn hold(&self, digest: &Digest, file: &Arc<Flock<File>>) {
         let mut held = self.held.lock();
-        // Files without a name are nowhere else.
-        if self.dir.is_none() || held.len() < MAX_HELD {
+        if held.len() < MAX_HELD {
             held.insert(digest.clone(), file.clone());
         }
     }
@@ -210,62 +228,8 @@ impl Store {
     }
 }
 
-impl Part {
-    /// Returns a second handle, to read what has come so far.
-    pub(super) fn reader(&self) -> io::Result<File> {
-        self.file.try_clone()
-    }
-
-    /// Returns the file to write to.
-    pub(super) fn file(&self) -> &File {
-        &self.file
-    }
-
-    /// Empties it.
-    pub(super) fn restart(&mut self) -> io::Result<()> {
-        self.have = 0;
-        self.file.set_len(0)
-    }
-
-    /// Ends without a blob. What came so far is kept for the next attempt, unless it is `wrong`.
-    pub(super) fn give_up(self, wrong: bool) {
-        if let Some(path) = self.path.as_ref().filter(|_| wrong || !self.resumable) {
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
 fn file_name(digest: &Digest) -> String {
     format!("{}-{}", digest.algorithm_name(), digest.encoded())
-}
-
-/// Opens an unfinished file for us alone; none where somebody else has it.
-fn open_part(path: PathBuf) -> io::Result<Option<Part>> {
-    // Between opening and locking, its writer may have given it its name: then there is another one, or none.
-    for _ in 0..8 {
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
-        let Ok(file) = Flock::lock(options.open(&path)?, FlockArg::LockExclusiveNonblock) else {
-            return Ok(None);
-        };
-        let meta = file.metadata()?;
-        let same = fs::symlink_metadata(&path)
-            .is_ok_and(|named| (named.dev(), named.ino()) == (meta.dev(), meta.ino()));
-        if same && meta.is_file() {
-            return Ok(Some(Part { have: meta.len(), file, path: Some(path), resumable: true }));
-        }
-    }
-    Ok(None)
-}
-
-/// Makes a file without a name: it goes with the process.
-fn nameless() -> io::Result<Part> {
-    let dir = std::env::temp_dir();
-    let flags = libc::O_TMPFILE | libc::O_CLOEXEC;
-    let file = File::options().read(true).write(true).mode(0o600).custom_flags(flags).open(dir)?;
-    let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| io::Error::from(e))?;
-    Ok(Part { file, path: None, resumable: false, have: 0 })
 }
 
 /// What others can write to could be made by them.
@@ -293,7 +257,7 @@ mod tests {
 
     fn put(store: &Store, content: &[u8]) -> Digest {
         let digest = Digest::of(Algorithm::Sha256, content).unwrap();
-        let part = store.begin(&digest).unwrap();
+        let part = store.begin(&digest, 7).unwrap();
         part.file().write_all_at(content, 0).unwrap();
         store.finish(part, &digest).unwrap();
         digest
@@ -317,7 +281,7 @@ mod tests {
         again.remove(&digest);
         assert!(!again.has(&digest) && again.find(&digest, None).is_none());
         fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-        assert!(Store::new(Some(root), 1).begin(&digest).is_err(), "others can write to it");
+        assert!(Store::new(Some(root), 1).begin(&digest, 7).is_err(), "others can write to it");
     }
 
     #[test]
@@ -333,12 +297,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(Some(dir.path().join("b")), 1 << 20);
         let digest = Digest::of(Algorithm::Sha256, b"content").unwrap();
-        let first = store.begin(&digest).unwrap();
+        let first = store.begin(&digest, 7).unwrap();
         first.file().write_all_at(b"con", 0).unwrap();
-        let second = store.begin(&digest).unwrap();
+        let second = store.begin(&digest, 7).unwrap();
         assert_eq!((second.have, second.path != first.path), (0, true));
         drop(first);
-        assert_eq!(store.begin(&digest).unwrap().have, 3);
+        assert_eq!(store.begin(&digest, 7).unwrap().have, 3);
         let path = second.path.clone().unwrap();
         second.give_up(false);
         assert!(!path.exists());
@@ -369,7 +333,7 @@ mod tests {
     fn what_nobody_finishes_goes() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::new(Some(dir.path().join("b")), 1 << 20);
-        let part = store.begin(&Digest::of(Algorithm::Sha256, b"x").unwrap()).unwrap();
+        let part = store.begin(&Digest::of(Algorithm::Sha256, b"x").unwrap(), 1).unwrap();
         let path = part.path.clone().unwrap();
         part.file().set_modified(SystemTime::now() - ABANDONED * 2).unwrap();
         store.evict();
