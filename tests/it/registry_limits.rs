@@ -2,7 +2,7 @@
 
 use crate::kit::{
     Blob, Form, Layout, Member, Mount, PLATFORM, Platform, Proxy, Registry, bytes, gzip, listed, ls, named,
-    tar, text, wait_until,
+    tar, temp_dir, text, wait_until,
 };
 use std::fs;
 use std::path::PathBuf;
@@ -71,4 +71,23 @@ fn parts_of_a_blob_go_when_it_is_whole() {
     assert_eq!(bytes(mount.join(format!("{PLATFORM}/rootfs/noise/2"))), noise(2, 400 << 10));
     assert_eq!(in_parts(), 0, "{:#?}", open_blobs(&mount));
     assert!(text(mount.join(".ocifs/stats")).contains("layers"), "it is still served");
+}
+
+/// Every blob above 256 KiB was an EIO.
+#[test]
+fn without_a_usable_cache_directory_an_image_is_there_all_the_same() {
+    let (_registry, proxy, layers) = served(2);
+    let directory = temp_dir();
+    let (file, log) = (directory.join("file"), directory.join("log"));
+    fs::write(&file, "no directory").unwrap();
+    let cache = file.join("cache");
+    let options = ["--cache-dir", cache.to_str().unwrap(), "--log-file", log.to_str().unwrap()];
+    let mount = Mount::with(proxy.image("app:v1"), &options);
+    for (n, layer) in layers.iter().enumerate() {
+        assert_eq!(bytes(mount.join(format!("{PLATFORM}/layers/{n}"))), layer.bytes);
+        assert_eq!(bytes(mount.join(format!("{PLATFORM}/rootfs/file{n}"))), noise(n as u64, 512 << 10));
+    }
+    let asked = proxy.take().0.iter().filter(|asked| asked.target.contains(&layers[0].digest)).count();
+    assert_eq!(asked, 1, "it is kept all the same");
+    assert_eq!(text(&log).matches("blobs cannot be kept").count(), 1, "{}", text(&log));
 }

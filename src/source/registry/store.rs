@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -43,15 +43,23 @@ pub(super) struct Store {
     limit: u64,
     /// Open files. Their shared locks keep others from evicting them.
     held: Mutex<HashMap<Digest, Arc<Flock<File>>>>,
-    /// What is not in the directory: because there is none.
+    /// What is not in the directory: because there is none, or none that can be used.
     nameless: Nameless,
+    complained: AtomicBool,
     added: AtomicU64,
 }
 
 impl Store {
     /// Uses `dir`, which is made when first written to, for at most `limit` bytes.
     pub(super) fn new(dir: Option<PathBuf>, limit: u64) -> Self {
-        Self { dir, limit, held: Mutex::default(), nameless: Nameless::new(limit), added: AtomicU64::new(0) }
+        Self {
+            dir,
+            limit,
+            held: Mutex::default(),
+            nameless: Nameless::new(limit),
+            complained: AtomicBool::new(false),
+            added: AtomicU64::new(0),
+        }
     }
 
     /// Returns the blob where it is there, in `size` bytes if the size is known, and marks it used.
@@ -100,8 +108,10 @@ impl Store {
 
     /// Begins a blob of `size` bytes, or goes on where an earlier attempt ended.
     pub(super) fn begin(&self, digest: &Digest, size: u64) -> io::Result<Part> {
-        if let Some(dir) = &self.dir {
-            return self.begin_in(dir, digest);
+        if let Some(dir) = &self.dir
+            && let Some(part) = self.usable(dir, self.begin_in(dir, digest))?
+        {
+            return Ok(part);
         }
         let file = self.nameless.begin(size)?;
         Ok(Part { file, path: None, resumable: false, have: 0 })
@@ -146,7 +156,7 @@ impl Store {
     /// Opens the file for parts of a blob, which may be empty. Others may have it open and write to it as well.
     pub(super) fn parts(&self, digest: &Digest) -> io::Result<Flock<File>> {
         if let Some(dir) = &self.dir
-            && let Some(file) = self.parts_in(dir, digest)?
+            && let Some(Some(file)) = self.usable(dir, self.parts_in(dir, digest))?
         {
             return Ok(file);
         }
@@ -165,6 +175,26 @@ impl Store {
         match Flock::lock(file, FlockArg::LockSharedNonblock) {
             Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
             _ => Ok(None),
+        }
+    }
+
+    /// Takes a directory that cannot be used for none, and says so once.
+    fn usable<T>(&self, dir: &Path, got: io::Result<T>) -> io::Result<Option<T>> {
+        match got {
+            Ok(got) => Ok(Some(got)),
+            // Not the directory's fault, and a file without a name takes a descriptor too.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => Err(e),
+            Err(e) => {
+                if !self.complained.swap(true, Relaxed) {
+                    log::warn!(
+                        "{}: blobs cannot be kept there: {e}; they are kept in {} without names, until the end of \
+                         this mount",
+                        dir.display(),
+                        std::env::temp_dir().display()
+                    );
+                }
+                Ok(None)
+            }
         }
     }
 
@@ -281,7 +311,8 @@ mod tests {
         again.remove(&digest);
         assert!(!again.has(&digest) && again.find(&digest, None).is_none());
         fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-        assert!(Store::new(Some(root), 1).begin(&digest, 7).is_err(), "others can write to it");
+        let part = Store::new(Some(root), 1).begin(&digest, 7).unwrap();
+        assert_eq!(part.path, None, "others can write to it");
     }
 
     #[test]
