@@ -1,11 +1,12 @@
 //! A registry's image over time: what it costs in file descriptors, room, waiting and connections.
 
 use crate::kit::{
-    Blob, Form, Layout, Member, Mount, PLATFORM, Platform, Proxy, Registry, bytes, gzip, listed, ls, named,
-    tar, temp_dir, text, wait_until,
+    Act, Blob, Form, Layout, Member, Mount, PLATFORM, Platform, Proxy, Registry, bytes, gzip, listed, ls,
+    named, read_errno, tar, temp_dir, text, wait_until,
 };
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Bytes that do not compress, the same for the same seed.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
@@ -90,4 +91,42 @@ fn without_a_usable_cache_directory_an_image_is_there_all_the_same() {
     let asked = proxy.take().0.iter().filter(|asked| asked.target.contains(&layers[0].digest)).count();
     assert_eq!(asked, 1, "it is kept all the same");
     assert_eq!(text(&log).matches("blobs cannot be kept").count(), 1, "{}", text(&log));
+}
+
+/// A reader waited, and held one of the few places for passes over layers, for as long as a registry kept trickling.
+#[test]
+fn a_trickle_is_as_good_as_silence() {
+    let (_registry, proxy, layers) = served(1);
+    let digest = layers[0].digest.clone();
+    proxy.rule(move |asked| match asked.target.contains(&digest) {
+        true => Act::Trickle(4800),
+        false => Act::Pass,
+    });
+    let mount = Mount::with(proxy.image("app:v1"), &["--timeout", "4"]);
+    let start = Instant::now();
+    assert_eq!(read_errno(mount.join(format!("{PLATFORM}/rootfs/file0"))), libc::ETIMEDOUT);
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+/// The time limit began anew with each redirect, each token and each try.
+#[test]
+fn all_steps_before_a_body_share_one_time_limit() {
+    let (_registry, proxy, layers) = served(1);
+    let (digest, port) = (layers[0].digest.clone(), proxy.port);
+    proxy.rule(move |asked| {
+        if !asked.target.contains(&digest) {
+            return Act::Pass;
+        }
+        std::thread::sleep(Duration::from_millis(900));
+        let (path, hops) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
+        let to = format!("http://127.0.0.1:{port}{path}?{hops}x");
+        match hops.len() {
+            0..5 => Act::Answer(format!("307 Temporary Redirect\r\nLocation: {to}"), String::new()),
+            _ => Act::Pass,
+        }
+    });
+    let mount = Mount::with(proxy.image("app:v1"), &["--timeout", "3"]);
+    let start = Instant::now();
+    assert_eq!(read_errno(mount.join(format!("{PLATFORM}/layers/0"))), libc::ETIMEDOUT);
+    assert!(start.elapsed() < Duration::from_millis(4500), "{:?}", start.elapsed());
 }

@@ -1,6 +1,5 @@
 //! The distribution API: what is asked of a registry, who we are, where it sends us.
 
-use std::io::Read as _;
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -8,8 +7,8 @@ use ureq::http::StatusCode;
 
 use super::auth::{self, Auth, Challenge};
 use super::credentials::{self, Credentials};
-use super::failure::{Failure, Trouble, of_connection};
-use super::http::{Http, Request, Response, Url};
+use super::failure::{Failure, Trouble};
+use super::http::{Http, Request, Response, Until, Url, rest};
 use super::patience::Patience;
 use super::reference::{Reference, is_loopback};
 
@@ -110,6 +109,11 @@ impl Client {
         self.timeout
     }
 
+    /// Returns what a new question may take.
+    pub(super) fn patience(&self) -> Patience {
+        Patience::new(self.timeout)
+    }
+
     /// Returns the host, for messages.
     pub(super) fn host(&self) -> &str {
         self.reference.host()
@@ -121,19 +125,27 @@ impl Client {
         Url::parse(&format!("{scheme}://{}/", self.reference.api_host()))
     }
 
-    /// Fetches something small of at most `limit` bytes, trying again within the time limit.
-    pub(super) fn document(&self, what: &What, limit: u64) -> Result<Document, Failure> {
-        let mut patience = Patience::new(self.timeout);
+    /// Fetches something small of at most `limit` bytes, trying again within `patience`. Questions that belong together
+    /// share one.
+    pub(super) fn document(
+        &self,
+        what: &What,
+        limit: u64,
+        patience: &mut Patience,
+    ) -> Result<Document, Failure> {
         loop {
-            match self.document_once(what, limit, patience.left()) {
-                Ok(document) => return Ok(document),
+            match self.document_once(what, limit, Until::End(patience.deadline())) {
+                Ok(document) => {
+                    patience.document(document.bytes.len() as u64);
+                    return Ok(document);
+                }
                 Err(trouble) => patience.again(trouble)?,
             }
         }
     }
 
-    fn document_once(&self, what: &What, limit: u64, total: Duration) -> Result<Document, Trouble> {
-        let response = self.get(what, 0, Some(total))?;
+    fn document_once(&self, what: &What, limit: u64, until: Until) -> Result<Document, Trouble> {
+        let response = self.get(what, 0, until)?;
         let header = |name: &str| {
             response.headers().get(name).and_then(|v| v.to_str().ok()).map(|v| v.trim().to_owned())
         };
@@ -144,9 +156,7 @@ impl Client {
         if length.is_some_and(|length| length > limit) {
             return Err(self.wrong(&format!("has a document of more than {limit} bytes")).into());
         }
-        let mut bytes = Vec::new();
-        let reader = response.into_body().into_reader();
-        reader.take(limit + 1).read_to_end(&mut bytes).map_err(|e| of_connection(self.host(), e.into()))?;
+        let bytes = rest(response, self.host(), limit + 1, until)?;
         if bytes.len() as u64 > limit {
             return Err(self.wrong(&format!("has a document of more than {limit} bytes")).into());
         }
@@ -157,22 +167,17 @@ impl Client {
     }
 
     /// Asks for the bytes from `from` on, once. The answer has status 200 (all bytes) or 206 (those asked for).
-    pub(super) fn get(&self, what: &What, from: u64, total: Option<Duration>) -> Result<Response, Trouble> {
-        self.get_part(what, Span { from, to: None }, total)
+    pub(super) fn get(&self, what: &What, from: u64, until: Until) -> Result<Response, Trouble> {
+        self.get_part(what, Span { from, to: None }, until)
     }
 
     /// Asks for some bytes, once. The answer has status 200 (all bytes) or 206 (those asked for).
-    pub(super) fn get_part(
-        &self,
-        what: &What,
-        span: Span,
-        total: Option<Duration>,
-    ) -> Result<Response, Trouble> {
+    pub(super) fn get_part(&self, what: &What, span: Span, until: Until) -> Result<Response, Trouble> {
         let scheme = *self.scheme.read();
         if scheme != Scheme::Either {
-            return self.get_by(scheme, what, span, total);
+            return self.get_by(scheme, what, span, until);
         }
-        let failed = match self.get_by(Scheme::Http, what, span, total) {
+        let failed = match self.get_by(Scheme::Http, what, span, until) {
             Ok(response) => {
                 *self.scheme.write() = Scheme::Http;
                 return Ok(response);
@@ -184,7 +189,7 @@ impl Client {
             Err(trouble @ Trouble::Again { failure: Failure::TimedOut(_), .. }) => return Err(trouble),
             Err(trouble) => trouble,
         };
-        match self.get_by(Scheme::Https, what, span, total) {
+        match self.get_by(Scheme::Https, what, span, until) {
             Ok(response) => {
                 *self.scheme.write() = Scheme::Https;
                 Ok(response)
@@ -198,13 +203,7 @@ impl Client {
         }
     }
 
-    fn get_by(
-        &self,
-        scheme: Scheme,
-        what: &What,
-        span: Span,
-        total: Option<Duration>,
-    ) -> Result<Response, Trouble> {
+    fn get_by(&self, scheme: Scheme, what: &What, span: Span, until: Until) -> Result<Response, Trouble> {
         let scheme = if scheme == Scheme::Http { "http" } else { "https" };
         let (kind, name) = match what {
             What::Manifest(name) => ("manifests", name),
@@ -223,22 +222,22 @@ impl Client {
             && let Some(challenge) = self.auth.challenge()
         {
             // It told us before what it wants: no need to be turned away again.
-            header = self.authorization(&challenge, &url, total)?;
+            header = self.authorization(&challenge, &url, until)?;
         }
-        let response = self.follow(&url, what, span, header.as_deref(), total)?;
+        let response = self.follow(&url, what, span, header.as_deref(), until)?;
         if response.status() != StatusCode::UNAUTHORIZED {
-            return self.answered(what, response);
+            return self.answered(what, response, until);
         }
         let headers = response.headers().get_all("www-authenticate");
         let challenge = Challenge::of(headers.iter().filter_map(|v| v.to_str().ok()));
-        let Some(challenge) = challenge else { return self.answered(what, response) };
-        drain(response);
+        let Some(challenge) = challenge else { return self.answered(what, response, until) };
+        drain(response, until);
         self.auth.asked(&challenge);
-        let Some(header) = self.authorization(&challenge, &url, total)? else {
+        let Some(header) = self.authorization(&challenge, &url, until)? else {
             return Err(self.wants_login().into());
         };
-        let response = self.follow(&url, what, span, Some(&header), total)?;
-        self.answered(what, response)
+        let response = self.follow(&url, what, span, Some(&header), until)?;
+        self.answered(what, response, until)
     }
 
     /// Sends the request and goes where the registry sends us. Who we are is told to the registry alone.
@@ -248,7 +247,7 @@ impl Client {
         what: &What,
         span: Span,
         authorization: Option<&str>,
-        total: Option<Duration>,
+        until: Until,
     ) -> Result<Response, Trouble> {
         let mut url = first.clone();
         for _ in 0..=MAX_REDIRECTS {
@@ -266,7 +265,7 @@ impl Client {
             if let Some(value) = authorization.filter(|_| url.has_origin_of(first)) {
                 headers.push(("Authorization", value.to_owned()));
             }
-            let response = self.http.send(Request { url: &url, headers, form: None, total })?;
+            let response = self.http.send(Request { url: &url, headers, form: None, until })?;
             let status = response.status();
             if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 // A storage that turns us away: its URL has run out, and the registry makes a new one.
@@ -283,7 +282,7 @@ impl Client {
             let location =
                 response.headers().get("location").and_then(|v| v.to_str().ok()).unwrap_or_default();
             let next = url.join(location);
-            drain(response);
+            drain(response, until);
             let next = next.ok_or_else(|| self.wrong("sends us to no URL"))?;
             if url.is_tls() && !next.is_tls() && !self.plain_http {
                 return Err(self.wrong("sends us from TLS to plain HTTP, and we do not go there").into());
@@ -294,7 +293,7 @@ impl Client {
     }
 
     /// Tells an answer with content from the others.
-    fn answered(&self, what: &What, response: Response) -> Result<Response, Trouble> {
+    fn answered(&self, what: &What, response: Response, until: Until) -> Result<Response, Trouble> {
         let host = self.host();
         let status = response.status();
         let after = response
@@ -307,7 +306,7 @@ impl Client {
             200 | 206 => Ok(response),
             401 | 403 if !self.auth.has_credentials() => Err(self.wants_login().into()),
             401 | 403 => {
-                let said = told(response);
+                let said = told(response, until);
                 Err(Failure::Refused(format!(
                     "{host} refuses to give {}{said}; is there such a repository, and may you read it?",
                     self.reference.repository()
@@ -318,7 +317,7 @@ impl Client {
                 let name = match what {
                     What::Manifest(name) | What::Blob(name) | What::Referrers(name) => name,
                 };
-                let said = told(response);
+                let said = told(response, until);
                 Err(Failure::Absent(format!("{host} has no {}:{name}{said}", self.reference.repository()))
                     .into())
             }
@@ -332,7 +331,7 @@ impl Client {
             })),
             408 | 500 | 502 | 503 | 504 => again(Failure::Network(format!("{host} answers {status}"))),
             416 => Err(self.wrong("has fewer bytes than it said").into()),
-            _ => Err(Failure::Network(format!("{host} answers {status}{}", told(response))).into()),
+            _ => Err(Failure::Network(format!("{host} answers {status}{}", told(response, until))).into()),
         }
     }
 
@@ -363,7 +362,7 @@ impl Client {
         &self,
         challenge: &Challenge,
         registry: &Url,
-        total: Option<Duration>,
+        until: Until,
     ) -> Result<Option<String>, Trouble> {
         let credentials = self.auth.credentials(|| credentials::find(&self.reference));
         match challenge {
@@ -374,7 +373,7 @@ impl Client {
                 Ok(Some(header))
             }
             Challenge::Bearer { realm, service } => {
-                let answer = self.fetch_token(realm, service.as_deref(), credentials, registry, total)?;
+                let answer = self.fetch_token(realm, service.as_deref(), credentials, registry, until)?;
                 let token = auth::token(&answer)
                     .ok_or_else(|| self.wrong("has a token server whose answer has no token"))?;
                 self.auth.keep(&token.header, Some(token.until));
@@ -389,7 +388,7 @@ impl Client {
         service: Option<&str>,
         credentials: Option<Credentials>,
         registry: &Url,
-        total: Option<Duration>,
+        until: Until,
     ) -> Result<Vec<u8>, Trouble> {
         let realm = registry.join(realm).ok_or_else(|| self.wrong("names no URL to fetch a token from"))?;
         let plain_is_fine = self.plain_http || is_loopback(realm.authority());
@@ -399,7 +398,7 @@ impl Client {
         let scope = format!("repository:{}:pull", self.reference.repository());
         let mut query: Vec<(&'static str, String)> = vec![("scope", scope)];
         query.extend(service.map(|service| ("service", service.to_owned())));
-        let total = total.or(Some(self.timeout));
+        let until = Until::End(until.at());
         let basic = match &credentials {
             Some(Credentials::Password { user, secret }) => {
                 vec![("Authorization", auth::basic(user, secret))]
@@ -412,13 +411,12 @@ impl Client {
                 ("client_id", "ocifs".to_owned()),
                 ("refresh_token", token),
             ]);
-            self.http.send(Request { url: &realm, headers: basic, form: Some(query), total })?
+            self.http.send(Request { url: &realm, headers: basic, form: Some(encoded(&query)), until })?
         } else {
             let joint = if realm.as_str().contains('?') { '&' } else { '?' };
-            let query: Vec<String> = query.iter().map(|(n, v)| format!("{n}={}", escaped(v))).collect();
-            let url = Url::parse(&format!("{}{joint}{}", realm.as_str(), query.join("&")))
+            let url = Url::parse(&format!("{}{joint}{}", realm.as_str(), encoded(&query)))
                 .ok_or_else(|| self.wrong("names no URL to fetch a token from"))?;
-            self.http.send(Request { url: &url, headers: basic, form: None, total })?
+            self.http.send(Request { url: &url, headers: basic, form: None, until })?
         };
         match response.status().as_u16() {
             200 => {}
@@ -433,31 +431,29 @@ impl Client {
                 });
             }
         }
-        let mut answer = Vec::new();
-        let reader = response.into_body().into_reader();
-        reader
-            .take(MAX_TOKEN)
-            .read_to_end(&mut answer)
-            .map_err(|e| of_connection(realm.authority(), e.into()))?;
-        Ok(answer)
+        rest(response, realm.authority(), MAX_TOKEN, until)
     }
 }
 
 /// Reads what is left of a short answer, so that its connection serves the next request.
-fn drain(response: Response) {
-    let mut rest = Vec::new();
-    let _ = response.into_body().into_reader().take(MAX_ERROR).read_to_end(&mut rest);
+fn drain(response: Response, until: Until) {
+    let _ = rest(response, "", MAX_ERROR, until);
 }
 
 /// Returns what the registry says is the matter (distribution specification, "Error Codes"), as ` (…)`.
-fn told(response: Response) -> String {
-    let mut text = Vec::new();
-    let _ = response.into_body().into_reader().take(MAX_ERROR).read_to_end(&mut text);
+fn told(response: Response, until: Until) -> String {
+    let text = rest(response, "", MAX_ERROR, until).unwrap_or_default();
     let Ok(answer) = serde_json::from_slice::<serde_json::Value>(&text) else { return String::new() };
     let error = &answer["errors"][0];
     let said = error["message"].as_str().or_else(|| error["code"].as_str()).unwrap_or_default();
     let said: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
     if said.is_empty() { said } else { format!(" ({said})") }
+}
+
+/// Encodes a query or a form.
+fn encoded(pairs: &[(&str, String)]) -> String {
+    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+    pairs.join("&")
 }
 
 /// Percent-encodes what may not stand in a query.

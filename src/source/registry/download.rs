@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::client::{Client, What};
 use super::failure::{Failure, Trouble, of_connection};
+use super::http::Until;
 use super::patience::Patience;
 use super::store::Store;
 use super::unfinished::Part;
@@ -19,9 +20,6 @@ use crate::read_at::ReadAt;
 
 /// Bytes taken from the connection at once.
 const PIECE: usize = 128 << 10;
-
-/// Bytes that count as progress. Whoever sends fewer in the whole time limit is as good as silent.
-const PROGRESS: u64 = 16 << 10;
 
 /// How much longer than the download itself its readers wait, as a last resort.
 const GRACE: Duration = Duration::from_secs(10);
@@ -116,7 +114,7 @@ impl Download {
         let unknown = || Failure::Wrong(format!("{}: cannot be checked: unknown algorithm", self.digest));
         let mut hasher = Hasher::new(self.digest.algorithm()).ok_or_else(unknown)?;
         let mut have = self.rehash(part, &mut hasher)?;
-        let mut patience = Patience::new(client.timeout());
+        let mut patience = client.patience();
         while have < self.size {
             if let Err(trouble) = self.receive(client, part, &mut have, &mut hasher, &mut patience) {
                 patience.again(trouble)?;
@@ -157,7 +155,8 @@ impl Download {
         hasher: &mut Hasher,
         patience: &mut Patience,
     ) -> Result<(), Trouble> {
-        let response = client.get(&What::Blob(self.digest.to_string()), *have, None)?;
+        let response =
+            client.get(&What::Blob(self.digest.to_string()), *have, Until::Head(patience.deadline()))?;
         let partial = response.status().as_u16() == 206;
         let mut skip = if partial { 0 } else { *have };
         let range = response.headers().get("content-range").and_then(|v| v.to_str().ok());
@@ -176,7 +175,6 @@ impl Download {
         }
         let mut body = response.into_body().into_reader();
         let mut buf = vec![0; PIECE];
-        let mut counted = *have;
         while *have < self.size {
             let got = body.read(&mut buf).map_err(|e| of_connection(client.host(), e.into()))?;
             if got == 0 {
@@ -197,10 +195,9 @@ impl Download {
             hasher.update(piece);
             *have += piece.len() as u64;
             self.publish(*have);
-            if *have - counted >= PROGRESS {
-                patience.progress();
-                counted = *have;
-            } else if patience.is_over() {
+            patience.came(known as u64);
+            patience.progress(piece.len() as u64);
+            if patience.is_over() {
                 let what = format!("{} sends next to nothing", client.host());
                 return Err(Failure::TimedOut(what).into());
             }

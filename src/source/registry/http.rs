@@ -1,11 +1,12 @@
 //! HTTP itself: connections, TLS roots, proxies, time limits. Knows no registry.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
-use ureq::{Agent, Body, http};
+use ureq::{Agent, AsSendBody, Body, http};
 
 use super::failure::{Failure, Trouble, of_connection};
 use super::reference::is_loopback;
@@ -32,10 +33,26 @@ pub(super) struct Request<'a> {
     pub(super) url: &'a Url,
     /// Header names and values.
     pub(super) headers: Vec<(&'static str, String)>,
-    /// The form to post, where it is not a GET.
-    pub(super) form: Option<Vec<(&'static str, String)>>,
-    /// Most time for the whole exchange, its body included; only silence is bounded where there is none.
-    pub(super) total: Option<Duration>,
+    /// The form to post, encoded, where it is not a GET.
+    pub(super) form: Option<String>,
+    pub(super) until: Until,
+}
+
+/// Until when an answer must be there, with everything that was asked before to get it.
+#[derive(Clone, Copy)]
+pub(super) enum Until {
+    /// Its head. Of the body only silence is bounded here: whoever reads it says how slowly it may come.
+    Head(Instant),
+    /// All of it.
+    End(Instant),
+}
+
+impl Until {
+    pub(super) fn at(self) -> Instant {
+        match self {
+            Self::Head(at) | Self::End(at) => at,
+        }
+    }
 }
 
 impl Http {
@@ -49,26 +66,43 @@ impl Http {
     pub(super) fn send(&self, request: Request<'_>) -> Result<Response, Trouble> {
         let url = request.url;
         log::debug!("{} {url}", if request.form.is_some() { "POST" } else { "GET" });
-        let agent = self.agent(url);
+        let left = request.until.at().saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(late(url.authority()));
+        }
+        let mut head = http::Request::builder().uri(url.as_str());
+        for (name, value) in request.headers {
+            head = head.header(name, value);
+        }
         let sent = match request.form {
-            None => {
-                let mut get = agent.get(url.as_str());
-                for (name, value) in request.headers {
-                    get = get.header(name, value);
-                }
-                get.config().timeout_global(request.total).build().call()
-            }
+            None => head.body(()).map_err(Into::into).and_then(|get| self.run(url, request.until, left, get)),
             Some(form) => {
-                let mut post = agent.post(url.as_str());
-                for (name, value) in request.headers {
-                    post = post.header(name, value);
-                }
-                post.config().timeout_global(request.total).build().send_form(form)
+                let head = head.method("POST").header("Content-Type", "application/x-www-form-urlencoded");
+                head.body(form).map_err(Into::into).and_then(|post| self.run(url, request.until, left, post))
             }
         };
         let response = sent.map_err(|e| of_connection(url.authority(), e))?;
         log::debug!("{} from {url}", response.status());
         Ok(response)
+    }
+
+    /// Bounds what comes before the body, each by a share of what is left: ureq has no one limit for all of it.
+    fn run<B: AsSendBody>(
+        &self,
+        url: &Url,
+        until: Until,
+        left: Duration,
+        request: http::Request<B>,
+    ) -> Result<Response, ureq::Error> {
+        let agent = self.agent(url);
+        let timed = agent
+            .configure_request(request)
+            .timeout_resolve(Some((left / 4).min(MAX_CONNECT)))
+            .timeout_connect(Some((left / 3).min(MAX_CONNECT)))
+            .timeout_send_request(Some((left / 3).min(self.silence)))
+            .timeout_recv_response(Some((left / 2).min(self.silence)))
+            .timeout_global(matches!(until, Until::End(_)).then_some(left));
+        agent.run(timed.build())
     }
 
     /// Returns the agent for a URL: this machine is asked without a proxy, and the roots are loaded for TLS only.
@@ -80,10 +114,6 @@ impl Http {
                 .http_status_as_error(false)
                 .max_redirects(0)
                 .user_agent(concat!("ocifs/", env!("CARGO_PKG_VERSION")))
-                .timeout_resolve(Some(self.silence.min(MAX_CONNECT)))
-                .timeout_connect(Some(self.silence.min(MAX_CONNECT)))
-                .timeout_send_request(silence)
-                .timeout_recv_response(silence)
                 .timeout_per_read(silence)
                 .timeout_per_write(silence)
                 .max_idle_connections(MAX_IDLE)
@@ -111,6 +141,27 @@ impl Http {
             .root_certs(RootCerts::from(roots))
             .build()
     }
+}
+
+/// Reads a body to its end, of at most `most` bytes, which must come in time. It must be read to its end for its connection
+/// to serve the next request.
+pub(super) fn rest(response: Response, host: &str, most: u64, until: Until) -> Result<Vec<u8>, Trouble> {
+    let mut body = response.into_body().into_reader().take(most);
+    let (mut bytes, mut piece) = (Vec::new(), [0; 8 << 10]);
+    loop {
+        let got = body.read(&mut piece).map_err(|e| of_connection(host, e.into()))?;
+        if got == 0 {
+            return Ok(bytes);
+        }
+        bytes.extend_from_slice(&piece[..got]);
+        if Instant::now() >= until.at() {
+            return Err(late(host));
+        }
+    }
+}
+
+fn late(host: &str) -> Trouble {
+    Trouble::again(Failure::TimedOut(format!("{host} does not answer in time")))
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<Certificate<'static>>, Failure> {

@@ -30,7 +30,8 @@ impl Lazy {
                 return Err(Failure::Wrong(format!("{}: too large for a manifest", self.digest)));
             }
             None if is_manifest || self.size <= MAX_SMALL => {
-                Arc::new(self.shared.small(&self.digest, self.size, is_manifest)?)
+                let mut patience = self.shared.client.patience();
+                Arc::new(self.shared.small(&self.digest, self.size, is_manifest, &mut patience)?)
             }
             None => self.shared.large(&self.digest, self.size)?,
         };

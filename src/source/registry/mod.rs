@@ -169,12 +169,13 @@ impl Source for Registry {
         let mut found = HashMap::from([(self.top.digest.clone(), self.top.size)]);
         let mut todo = vec![self.top.clone()];
         let mut looked_into = 0;
+        let mut patience = self.shared.client.patience();
         while let Some(descriptor) = todo.pop() {
             looked_into += 1;
             if looked_into > MAX_MANIFESTS {
                 break;
             }
-            let bytes = match self.shared.manifest(&descriptor) {
+            let bytes = match self.shared.manifest(&descriptor, &mut patience) {
                 Ok(bytes) => bytes,
                 // Indexes may name platforms that were never pushed, or whose manifest is damaged.
                 Err(Failure::Absent(_) | Failure::Wrong(_)) => continue,

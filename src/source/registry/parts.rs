@@ -16,6 +16,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::client::{Client, Span, What};
 use super::failure::{Failure, Trouble, of_connection};
+use super::http::Until;
 use super::patience::Patience;
 use super::store::Store;
 use crate::oci::Digest;
@@ -172,7 +173,7 @@ impl Parts {
 
     /// Fetches a run of blocks, in one request where nothing breaks off.
     fn fetch_run(&self, mut run: Range<usize>) -> Result<(), Failure> {
-        let mut patience = Patience::new(self.client.timeout());
+        let mut patience = self.client.patience();
         while !run.is_empty() {
             if let Err(trouble) = self.receive(&mut run, &mut patience) {
                 patience.again(trouble)?;
@@ -186,7 +187,11 @@ impl Parts {
         let (from, to) = (run.start as u64 * BLOCK, (run.end as u64 * BLOCK).min(self.size));
         let span = Span { from, to: Some(to) };
         self.stats.requests.fetch_add(1, Relaxed);
-        let response = self.client.get_part(&What::Blob(self.digest.to_string()), span, None)?;
+        let response = self.client.get_part(
+            &What::Blob(self.digest.to_string()),
+            span,
+            Until::Head(patience.deadline()),
+        )?;
         let range = response.headers().get("content-range").and_then(|v| v.to_str().ok());
         let all = response.status().as_u16() == 200 && (from, to) == (0, self.size);
         if !all && !range.is_some_and(|range| is_of(range, &span)) {
@@ -222,13 +227,12 @@ impl Parts {
                 return Err(Trouble::again(Failure::Network(format!("{host} broke off"))));
             }
             filled += got;
+            patience.progress(got as u64);
             self.stats.bytes.fetch_add(got as u64, Relaxed);
             if patience.is_over() {
                 return Err(Failure::TimedOut(format!("{host} sends next to nothing")).into());
             }
         }
-        // A block is more than what counts as progress.
-        patience.progress();
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use super::client::{Client, Document, What};
 use super::failure::Failure;
 use super::http::Url;
+use super::patience::Patience;
 use super::shared::{Shared, check, pause};
 use super::{MAX_MANIFEST, index};
 use crate::oci::{Digest, Index, IndexEntry, REFERRER_SUFFIXES, referrers_tag};
@@ -24,11 +25,13 @@ impl Shared {
 
     fn ask_referrers(&self, subject: &Digest) -> Result<Vec<IndexEntry>, Failure> {
         let tag = referrers_tag(subject);
-        let mut found = match self.pages(subject)? {
+        let mut patience = self.client.patience();
+        let patience = &mut patience;
+        let mut found = match self.pages(subject, patience)? {
             Some(entries) => entries,
             // No such API: then who pushes a referrer keeps a list under a tag (distribution specification,
             // "Unavailable Referrers API").
-            None => match self.by_tag(&tag)? {
+            None => match self.by_tag(&tag, patience)? {
                 Some(document) => {
                     Index::parse(&document.bytes)
                         .map_err(|e| self.client.wrong(&format!("{tag}: {e}")))?
@@ -39,7 +42,7 @@ impl Shared {
         };
         for suffix in REFERRER_SUFFIXES {
             let tag = format!("{tag}.{suffix}");
-            if let Some(document) = self.by_tag(&tag)? {
+            if let Some(document) = self.by_tag(&tag, patience)? {
                 found.extend(self.describe(&document, &tag)?);
             }
         }
@@ -49,11 +52,11 @@ impl Shared {
     }
 
     /// Returns what the referrers API says, all pages of it; nothing where there is no such API.
-    fn pages(&self, subject: &Digest) -> Result<Option<Vec<IndexEntry>>, Failure> {
+    fn pages(&self, subject: &Digest, patience: &mut Patience) -> Result<Option<Vec<IndexEntry>>, Failure> {
         let mut what = What::Referrers(subject.to_string());
         let mut entries = Vec::new();
         for page in 0..MAX_PAGES {
-            let document = match self.client.document(&what, MAX_MANIFEST) {
+            let document = match self.client.document(&what, MAX_MANIFEST, patience) {
                 Ok(document) => document,
                 Err(Failure::Absent(_)) if page == 0 => return Ok(None),
                 Err(failure) => return Err(failure),
@@ -94,8 +97,8 @@ impl Shared {
     }
 
     /// Fetches the manifest or index under a tag; nothing where there is none.
-    fn by_tag(&self, tag: &str) -> Result<Option<Document>, Failure> {
-        match self.client.document(&What::Manifest(tag.to_owned()), MAX_MANIFEST) {
+    fn by_tag(&self, tag: &str, patience: &mut Patience) -> Result<Option<Document>, Failure> {
+        match self.client.document(&What::Manifest(tag.to_owned()), MAX_MANIFEST, patience) {
             Ok(document) => {
                 index::check_claim(&document, None).map_err(|what| self.client.wrong(&what))?;
                 Ok(Some(document))

@@ -14,6 +14,7 @@ use super::download::Download;
 use super::failure::Failure;
 use super::lazy::Kept;
 use super::parts::{Parts, PartsStats};
+use super::patience::Patience;
 use super::store::Store;
 use super::{MAX_MANIFEST, MAX_SMALL, MAX_STORE, Reference, index};
 use crate::oci::{Data, Descriptor, Digest, Manifest, MediaType};
@@ -79,7 +80,8 @@ impl Shared {
             (Some(bytes), _) => (bytes, String::new()),
             (None, digest) => {
                 let name = digest.map(Digest::as_str).or(reference.tag()).unwrap_or_default().to_owned();
-                let document = self.client.document(&What::Manifest(name), MAX_MANIFEST)?;
+                let document =
+                    self.client.document(&What::Manifest(name), MAX_MANIFEST, &mut self.client.patience())?;
                 index::check_claim(&document, digest).map_err(|what| self.client.wrong(&what))?;
                 (document.bytes, document.media_type)
             }
@@ -100,24 +102,37 @@ impl Shared {
         }
         let bytes = match &config.data {
             Data::Content(bytes) => bytes.to_vec(),
-            _ => self.small(&config.digest, config.size, false).inspect_err(|e| log::warn!("{e}")).ok()?,
+            _ => self
+                .small(&config.digest, config.size, false, &mut self.client.patience())
+                .inspect_err(|e| log::warn!("{e}"))
+                .ok()?,
         };
         index::platform(&bytes)
     }
 
     /// Returns a manifest or index whose digest held.
-    pub(super) fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Failure> {
+    pub(super) fn manifest(
+        &self,
+        descriptor: &Descriptor,
+        patience: &mut Patience,
+    ) -> Result<Vec<u8>, Failure> {
         if descriptor.size > MAX_MANIFEST {
             return Err(Failure::Wrong(format!("{}: too large for a manifest", descriptor.digest)));
         }
         if let Data::Content(bytes) = &descriptor.data {
             return Ok(bytes.to_vec());
         }
-        self.small(&descriptor.digest, descriptor.size, true)
+        self.small(&descriptor.digest, descriptor.size, true, patience)
     }
 
     /// Returns a small blob in one piece, from here or from the registry. Its digest held, or it is not kept.
-    pub(super) fn small(&self, digest: &Digest, size: u64, is_manifest: bool) -> Result<Vec<u8>, Failure> {
+    pub(super) fn small(
+        &self,
+        digest: &Digest,
+        size: u64,
+        is_manifest: bool,
+        patience: &mut Patience,
+    ) -> Result<Vec<u8>, Failure> {
         let stripe = digest.encoded().bytes().fold(0_usize, |sum, b| sum * 31 % 1_000_003 + usize::from(b));
         let _fetching = self.fetching[stripe % STRIPES].lock();
         if let Some(bytes) = self.kept(digest).filter(|bytes| bytes.len() as u64 == size) {
@@ -127,7 +142,8 @@ impl Shared {
         let is_manifest = is_manifest || self.manifests.lock().contains(digest);
         let name = digest.to_string();
         let what = if is_manifest { What::Manifest(name) } else { What::Blob(name) };
-        let document = self.client.document(&what, size).inspect_err(|failure| self.pause(failure))?;
+        let document =
+            self.client.document(&what, size, patience).inspect_err(|failure| self.pause(failure))?;
         let bytes = document.bytes;
         match Digest::of(digest.algorithm(), &bytes) {
             Some(found) if found == *digest => self.keep(digest, &bytes),

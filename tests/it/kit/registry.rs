@@ -134,6 +134,8 @@ pub(crate) enum Act {
     Hang,
     /// Nothing comes after so many bytes of the body.
     HangAfter(usize),
+    /// The body comes at so many bytes a second.
+    Trickle(usize),
 }
 
 type Rule = Box<dyn Fn(&Asked) -> Act + Send + Sync>;
@@ -263,6 +265,13 @@ impl Shared {
             body.truncate(at);
         }
         *self.sent.lock().unwrap() += body.len() as u64;
+        if let Act::Trickle(rate) = act {
+            for piece in body.chunks(rate / 5) {
+                client.write_all(piece)?;
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            return Ok(());
+        }
         client.write_all(&body)?;
         client.flush()?;
         match act {
