@@ -334,17 +334,7 @@ fn a_registry_with_passwords() {
 fn a_registry_with_a_certificate_of_its_own() {
     let directory = temp_dir();
     let (key, certificate) = (directory.join("key.pem"), directory.join("cert.pem"));
-    let done = run(Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
-        .args(["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&certificate));
-    assert_eq!(done.code(), 0, "{}", done.stderr);
-    let tls = format!("  tls: {{certificate: {}, key: {}}}", certificate.display(), key.display());
-    let registry = Registry::start_with(&tls, |_| String::new());
+    let registry = Registry::with_certificate(&key, &certificate);
     let image = single();
     registry.push(&image.layout, "v1", "app:v1", &[]);
     let source = format!("docker://127.0.0.1:{}/app:v1", registry.port);

@@ -5,7 +5,7 @@ use crate::kit::{
     named, read_errno, tar, temp_dir, text, wait_until,
 };
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Bytes that do not compress, the same for the same seed.
@@ -129,4 +129,26 @@ fn all_steps_before_a_body_share_one_time_limit() {
     let start = Instant::now();
     assert_eq!(read_errno(mount.join(format!("{PLATFORM}/layers/0"))), libc::ETIMEDOUT);
     assert!(start.elapsed() < Duration::from_millis(4500), "{:?}", start.elapsed());
+}
+
+/// The roots were read at the first request, which may come when the files can be opened no more.
+#[test]
+fn tls_roots_are_read_before_the_cage_closes() {
+    let directory = temp_dir();
+    let (key, certificate) = (directory.join("key.pem"), directory.join("cert.pem"));
+    let registry = Registry::with_certificate(&key, &certificate);
+    let layout = Layout::new();
+    let layer = layout.blob(gzip(&tar(&[("file", b"content")])));
+    let (_, manifest, entry) = layout.image_of(Platform("linux", "amd64", ""), std::slice::from_ref(&layer));
+    layout.index(&[named(entry, "v1")]);
+    registry.push(&layout, "v1", "app:v1", &[]);
+    let cache = directory.join("cache");
+    let options = ["--cache-dir", cache.to_str().unwrap()];
+    let image = format!("docker://127.0.0.1:{}/app@{}", registry.port, manifest.digest);
+    let system: &[(&str, &Path)] = &[("SSL_CERT_FILE", &certificate)];
+    drop(Mount::with_env(&image, &options, system));
+    // Nobody is asked for anything: all of it is in the store.
+    let mount = Mount::with_env(&image, &options, system);
+    fs::remove_file(&certificate).unwrap();
+    assert_eq!(bytes(mount.join(format!("{PLATFORM}/layers/0"))), layer.bytes);
 }

@@ -352,9 +352,11 @@ impl Client {
         Failure::Wrong(format!("{} {what}", self.host()))
     }
 
-    /// Looks for the user's credentials now, so that later no file is read and no program is run for them.
-    pub(super) fn find_credentials(&self) {
+    /// Reads now what later requests may need: the user's credentials and the TLS roots. In the cage no program is run for
+    /// the one, and the files of the other may not be among those that can be opened.
+    pub(super) fn prepare(&self) {
         self.auth.credentials(|| credentials::find(&self.reference));
+        self.http.prepare();
     }
 
     /// Returns the header that meets a challenge; none where there are no credentials for it.

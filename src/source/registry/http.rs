@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use rustls_native_certs::{CertificateResult, load_native_certs};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use ureq::{Agent, AsSendBody, Body, http};
 
@@ -24,6 +25,7 @@ pub(super) type Response = http::Response<Body>;
 pub(super) struct Http {
     silence: Duration,
     extra_roots: Vec<Certificate<'static>>,
+    system_roots: OnceLock<CertificateResult>,
     /// By TLS or not, by loopback or not: see [`Http::agent`].
     agents: [OnceLock<Agent>; 4],
 }
@@ -59,7 +61,16 @@ impl Http {
     /// Prepares to send; `silence` is how long a server may say nothing.
     pub(super) fn new(silence: Duration, tls_ca: Option<&Path>) -> Result<Self, Failure> {
         let extra_roots = tls_ca.map(read_certificates).transpose()?.unwrap_or_default();
-        Ok(Self { silence, extra_roots, agents: Default::default() })
+        Ok(Self { silence, extra_roots, system_roots: OnceLock::new(), agents: Default::default() })
+    }
+
+    /// Reads what lies on the disk, the system's TLS roots, so that no request needs it later.
+    pub(super) fn prepare(&self) {
+        self.system_roots();
+    }
+
+    fn system_roots(&self) -> &CertificateResult {
+        self.system_roots.get_or_init(load_native_certs)
     }
 
     /// Sends a request, and returns the answer whatever its status.
@@ -105,7 +116,7 @@ impl Http {
         agent.run(timed.build())
     }
 
-    /// Returns the agent for a URL: this machine is asked without a proxy, and the roots are loaded for TLS only.
+    /// Returns the agent for a URL: this machine is asked without a proxy, and has roots for TLS only.
     fn agent(&self, url: &Url) -> &Agent {
         let (tls, near) = (url.is_tls(), is_loopback(url.authority()));
         self.agents[usize::from(tls) * 2 + usize::from(near)].get_or_init(|| {
@@ -129,7 +140,8 @@ impl Http {
     }
 
     fn tls(&self) -> TlsConfig {
-        let system = rustls_native_certs::load_native_certs();
+        // Complained of only here: without TLS nobody misses them.
+        let system = self.system_roots();
         for e in &system.errors {
             log::warn!("the system's certificates: {e}");
         }

@@ -96,7 +96,7 @@ impl Registry {
             // An index would state the platform; without it, everybody who looks would fetch the configuration.
             top.platform = shared.platform(&top.bytes);
         }
-        shared.client.find_credentials();
+        shared.client.prepare();
         let index = index::made_up(&top.descriptor, reference.tag(), top.platform.as_ref());
         Ok(Self { shared, index, top: top.descriptor, opened: SystemTime::now() })
     }

@@ -64,6 +64,22 @@ impl Registry {
         panic!("docker-registry does not start: {}", super::text(directory.join("log")));
     }
 
+    /// Starts one with TLS, for 127.0.0.1, and writes its key and its certificate to these files.
+    #[track_caller]
+    pub(crate) fn with_certificate(key: &Path, certificate: &Path) -> Self {
+        let done = run(Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+            .args(["-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .arg("-keyout")
+            .arg(key)
+            .arg("-out")
+            .arg(certificate));
+        assert_eq!(done.code(), 0, "{}", done.stderr);
+        let tls = format!("  tls: {{certificate: {}, key: {}}}", certificate.display(), key.display());
+        Self::start_with(&tls, |_| String::new())
+    }
+
     /// Copies an image of a layout into the registry, all its platforms with it.
     #[track_caller]
     pub(crate) fn push(&self, layout: &Layout, tag: &str, name: &str, options: &[&str]) {
