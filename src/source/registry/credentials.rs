@@ -3,12 +3,15 @@
 //! Secrets are never logged: their type does not print them.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, poll};
 use serde_json::Value;
 
 use super::reference::Reference;
@@ -143,7 +146,7 @@ fn ask_helper(name: &str, server: &str) -> Option<Credentials> {
         return None;
     }
     let program = format!("docker-credential-{name}");
-    match run_helper(&program, server) {
+    match answer_of(Command::new(&program).arg("get"), server, MAX_HELPER) {
         Ok(answer) => of_helper(&answer),
         Err(e) => {
             log::warn!("{program}: {e}");
@@ -152,34 +155,54 @@ fn ask_helper(name: &str, server: &str) -> Option<Credentials> {
     }
 }
 
-fn run_helper(program: &str, server: &str) -> std::io::Result<Vec<u8>> {
-    let mut child = Command::new(program)
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
+/// Runs a program to its end, and returns what it said to `input`.
+fn answer_of(program: &mut Command, input: &str, limit: Duration) -> io::Result<Vec<u8>> {
+    let mut child = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // A helper that does not listen has its reasons; its answer tells.
-        let _ = stdin.write_all(server.as_bytes());
+        let _ = stdin.write_all(input.as_bytes());
     }
-    let stdout = child.stdout.take();
-    let reader = std::thread::spawn(move || {
-        let mut answer = Vec::new();
-        let read = stdout.map(|out| out.take(MAX_FILE).read_to_end(&mut answer));
-        read.transpose().map(|_| answer)
-    });
+    let answer = listen(&mut child, limit);
+    if answer.is_err() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    answer
+}
+
+/// Reads what a program says until it ends. No thread does it, which would be outside the cage if it stayed.
+fn listen(child: &mut Child, limit: Duration) -> io::Result<Vec<u8>> {
+    let mut stdout = child.stdout.take();
+    let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
     let start = Instant::now();
-    while child.try_wait()?.is_none() {
-        if start.elapsed() > MAX_HELPER {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(std::io::Error::other("does not answer"));
+    loop {
+        // Asked before the pipe is: what it said before it ended is in there.
+        let ended = child.try_wait()?.is_some();
+        let wait = if ended { 0_u16 } else { 20 };
+        let ready = match &stdout {
+            Some(pipe) => match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], wait) {
+                Err(Errno::EINTR) => continue,
+                readable => readable? > 0,
+            },
+            None => false,
+        };
+        if let Some(pipe) = stdout.as_mut().filter(|_| ready) {
+            match pipe.read(&mut piece)? {
+                0 => stdout = None,
+                got => answer.extend_from_slice(&piece[..got]),
+            }
+            if answer.len() as u64 > MAX_FILE {
+                return Err(io::Error::other("says more than a login takes"));
+            }
+        } else if ended {
+            // A program that it started may hold the pipe open for as long as it likes.
+            return Ok(answer);
+        } else if start.elapsed() > limit {
+            return Err(io::Error::other(format!("has not ended after {limit:?}, and is not waited for")));
+        } else if stdout.is_none() {
+            std::thread::sleep(Duration::from_millis(20));
         }
-        std::thread::sleep(Duration::from_millis(10));
     }
-    // A child of the helper may still hold the pipe; what the helper said is there.
-    reader.join().map_err(|_| std::io::Error::other("cannot be read"))?
 }
 
 fn of_helper(answer: &[u8]) -> Option<Credentials> {
@@ -265,5 +288,27 @@ mod tests {
     #[test]
     fn secrets_do_not_print() {
         assert!(!format!("{:?}", password("u", "geheim")).contains("geheim"));
+    }
+
+    #[test]
+    fn a_helper_is_heard_out_and_no_longer() {
+        let limit = Duration::from_secs(2);
+        let ask = |script: &str| {
+            let start = Instant::now();
+            let answer = answer_of(Command::new("sh").args(["-c", script]), "h.io", limit);
+            assert!(start.elapsed() < Duration::from_secs(10), "{script}: {:?}", start.elapsed());
+            answer.map(|said| String::from_utf8(said).unwrap()).map_err(|e| e.to_string())
+        };
+        assert_eq!(ask("cat; echo !").as_deref(), Ok("h.io!\n"));
+        assert_eq!(ask("exit 1").as_deref(), Ok(""));
+        assert_eq!(ask("echo late; exec >&-; sleep 0.1").as_deref(), Ok("late\n"));
+        let much = "head -c 100000 /dev/zero | tr '\\0' x";
+        assert_eq!(ask(much).map(|said| said.len()), Ok(100_000));
+        // An agent that it leaves behind has its pipe.
+        assert_eq!(ask("echo said; sleep 30 &").as_deref(), Ok("said\n"));
+        for silent in ["exec sleep 30", "exec >&-; exec sleep 30"] {
+            assert!(ask(silent).unwrap_err().contains("not waited for"), "{silent}");
+        }
+        assert!(ask("exec cat /dev/zero").unwrap_err().contains("more than"));
     }
 }
