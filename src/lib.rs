@@ -19,6 +19,7 @@
 //! 0  oci      read_at        the specification as types;  the one reading trait
 //!    problems                what is wrong with the source, a line each
 //!    side_by_side            several things done at once
+//!    flight                  one thing done for all who ask for it
 //! ```
 
 pub mod blob;
@@ -26,6 +27,7 @@ pub mod cache;
 pub mod cage;
 pub mod cli;
 pub mod codec;
+pub mod flight;
 pub mod fuse;
 pub mod image;
 pub mod layer;

@@ -3,7 +3,6 @@
 //! Knows no JSON and no tar. A blob is hashed in full once, before its first byte goes out; the same pass takes the
 //! digests of its chunks, and every later read is checked against those.
 
-mod flight;
 mod verified;
 
 use std::collections::HashMap;
@@ -14,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
+use crate::flight::Flight;
 use crate::oci::{Data, Descriptor, Digest, IndexEntry};
 use crate::read_at::ReadAt;
 use crate::source::Source;
@@ -21,7 +21,6 @@ use crate::source::Source;
 // What a source says of itself, and not of a blob, goes up as it is.
 pub use crate::source::SourceError;
 
-pub use flight::Flight;
 pub use verified::{CHUNK, ChunkDigests, VerifiedBlob};
 
 /// Largest document we parse. Registries and the common readers refuse manifests above this size.

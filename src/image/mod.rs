@@ -9,7 +9,8 @@ mod walk;
 
 use std::sync::{Arc, OnceLock};
 
-use crate::blob::{BlobError, BlobStore, Flight, SourceError};
+use crate::blob::{BlobError, BlobStore, SourceError};
+use crate::flight::Flight;
 use crate::oci::{Descriptor, DescriptorError, Digest, DocumentError, ImageConfig, Index, Manifest};
 use crate::problems::{Problem, Problems};
 
