@@ -25,8 +25,22 @@ impl<K, V, E> Default for Flight<K, V, E> {
 }
 
 impl<K: Eq + Hash + Clone, V: Clone, E: Clone> Flight<K, V, E> {
-    /// Returns the value of `key`, computing it with `make` where nobody has yet.
+    /// Returns the value of `key`, computing it with `make` where nobody has yet, and remembers it.
     pub fn get_or_try(&self, key: &K, make: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
+        self.fly(key, make, Result::is_ok)
+    }
+
+    /// Returns what `make` comes to, for all who ask while it is made, and remembers nothing.
+    pub fn share(&self, key: &K, make: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
+        self.fly(key, make, |_| false)
+    }
+
+    fn fly(
+        &self,
+        key: &K,
+        make: impl FnOnce() -> Result<V, E>,
+        is_kept: impl FnOnce(&Result<V, E>) -> bool,
+    ) -> Result<V, E> {
         loop {
             let mut places = self.places.lock();
             let Some(place) = places.get(key).cloned() else {
@@ -37,9 +51,9 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> Flight<K, V, E> {
                 drop(places);
                 let attempt = Attempt { flight: self, key, place: &place };
                 let made = outcome.insert(make()).clone();
-                match made {
-                    Ok(_) => std::mem::forget(attempt),
-                    Err(_) => drop(attempt),
+                match is_kept(&made) {
+                    true => std::mem::forget(attempt),
+                    false => drop(attempt),
                 }
                 return made;
             };
@@ -137,6 +151,8 @@ mod tests {
         assert_eq!(flight.get(&1), None);
         assert_eq!(flight.get_or_try(&1, || Ok(2)), Ok(2));
         assert_eq!(flight.get(&1), Some(2));
+        assert_eq!(flight.share(&2, || Ok(3)), Ok(3));
+        assert_eq!((flight.get(&2), flight.len()), (None, 1));
     }
 
     #[test]

@@ -17,11 +17,9 @@ use super::parts::{Parts, PartsStats};
 use super::patience::Patience;
 use super::store::Store;
 use super::{MAX_MANIFEST, MAX_SMALL, MAX_STORE, Reference, index};
+use crate::flight::Flight;
 use crate::oci::{Data, Descriptor, Digest, Manifest, MediaType};
 use crate::read_at::ReadAt;
-
-/// Documents that can be fetched at once without two of them waiting for each other by chance.
-const STRIPES: usize = 16;
 
 /// How long nobody else is made to wait after the registry did not answer in time.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -40,8 +38,9 @@ pub(super) struct Shared {
     pub(super) parts_stats: Arc<PartsStats>,
     /// What is known to be a manifest or an index, whatever a descriptor leaves out.
     pub(super) manifests: Mutex<HashSet<Digest>>,
-    /// One for the documents of some digests each: a document is fetched once, however many ask.
-    fetching: [Mutex<()>; STRIPES],
+    /// Small blobs under way: one fetches, and all who ask meanwhile get what came of it. By size too, since that is
+    /// where reading ends.
+    fetching: Flight<(Digest, u64), Arc<Vec<u8>>, Failure>,
     /// When the registry did not answer in time, and what it failed with.
     paused: Paused,
     /// The same for questions about referrers.
@@ -66,7 +65,7 @@ impl Shared {
             parts: Mutex::default(),
             parts_stats: Arc::default(),
             manifests: Mutex::default(),
-            fetching: Default::default(),
+            fetching: Flight::default(),
             paused: Paused::default(),
             no_referrers: Paused::default(),
         }
@@ -101,7 +100,7 @@ impl Shared {
             return None;
         }
         let bytes = match &config.data {
-            Data::Content(bytes) => bytes.to_vec(),
+            Data::Content(bytes) => Arc::new(bytes.to_vec()),
             _ => self
                 .small(&config.digest, config.size, false, &mut self.client.patience())
                 .inspect_err(|e| log::warn!("{e}"))
@@ -115,12 +114,12 @@ impl Shared {
         &self,
         descriptor: &Descriptor,
         patience: &mut Patience,
-    ) -> Result<Vec<u8>, Failure> {
+    ) -> Result<Arc<Vec<u8>>, Failure> {
         if descriptor.size > MAX_MANIFEST {
             return Err(Failure::Wrong(format!("{}: too large for a manifest", descriptor.digest)));
         }
         if let Data::Content(bytes) = &descriptor.data {
-            return Ok(bytes.to_vec());
+            return Ok(Arc::new(bytes.to_vec()));
         }
         self.small(&descriptor.digest, descriptor.size, true, patience)
     }
@@ -132,12 +131,21 @@ impl Shared {
         size: u64,
         is_manifest: bool,
         patience: &mut Patience,
+    ) -> Result<Arc<Vec<u8>>, Failure> {
+        let fetch = || match self.kept(digest).filter(|bytes| bytes.len() as u64 == size) {
+            Some(bytes) => Ok(Arc::new(bytes)),
+            None => self.fetch(digest, size, is_manifest, patience).map(Arc::new),
+        };
+        self.fetching.share(&(digest.clone(), size), fetch)
+    }
+
+    fn fetch(
+        &self,
+        digest: &Digest,
+        size: u64,
+        is_manifest: bool,
+        patience: &mut Patience,
     ) -> Result<Vec<u8>, Failure> {
-        let stripe = digest.encoded().bytes().fold(0_usize, |sum, b| sum * 31 % 1_000_003 + usize::from(b));
-        let _fetching = self.fetching[stripe % STRIPES].lock();
-        if let Some(bytes) = self.kept(digest).filter(|bytes| bytes.len() as u64 == size) {
-            return Ok(bytes);
-        }
         self.check_pause()?;
         let is_manifest = is_manifest || self.manifests.lock().contains(digest);
         let name = digest.to_string();
@@ -263,5 +271,53 @@ pub(super) fn check(paused: &Paused) -> Result<(), Failure> {
 pub(super) fn pause(paused: &Paused, failure: &Failure) {
     if matches!(failure, Failure::TimedOut(_)) {
         *paused.lock() = Some((Instant::now(), failure.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use super::super::http::Http;
+    use super::*;
+    use crate::oci::Algorithm;
+
+    /// Each of those who waited began anew: eight times six tries, one after the other.
+    #[test]
+    fn a_failure_goes_to_all_who_wait_for_a_document() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = asked.clone();
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                let mut connection = connection.unwrap();
+                let _ = connection.read(&mut [0; 4096]);
+                counted.fetch_add(1, SeqCst);
+                let answer = "HTTP/1.1 503 Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                let _ = connection.write_all(answer.as_bytes());
+            }
+        });
+        let reference = Reference::parse(&format!("//127.0.0.1:{port}/app")).unwrap();
+        let timeout = Duration::from_secs(2);
+        let client = Client::new(reference, Http::new(timeout, None).unwrap(), false, true, timeout);
+        let shared = Shared::new(client, Store::new(None, 1 << 20));
+        let digest = Digest::of(Algorithm::Sha256, b"document").unwrap();
+        let (all_there, start) = (Barrier::new(8), Instant::now());
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    all_there.wait();
+                    let got = shared.small(&digest, 8, false, &mut shared.client.patience());
+                    assert!(matches!(got, Err(Failure::Network(_))), "{got:?}");
+                });
+            }
+        });
+        let asked = asked.load(SeqCst);
+        assert!((1..=6).contains(&asked), "{asked}");
+        assert!(start.elapsed() < timeout * 2, "{:?}", start.elapsed());
     }
 }
