@@ -1,11 +1,14 @@
 //! A registry's image over time: what it costs in file descriptors, room, waiting and connections.
 
 use crate::kit::{
-    Act, Blob, Form, Layout, Member, Mount, PLATFORM, Platform, Proxy, Registry, bytes, gzip, listed, ls,
-    named, read_errno, tar, temp_dir, text, wait_until,
+    Act, Blob, Form, Layer, Layout, Member, Mount, PLATFORM, Platform, Proxy, Registry, bytes, gzip, listed,
+    ls, named, read_errno, tar, temp_dir, text, wait_until,
 };
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 /// Bytes that do not compress, the same for the same seed.
@@ -25,6 +28,17 @@ fn served(layers: u64) -> (Registry, Proxy, Vec<Blob>) {
     registry.push(&layout, "v1", "app:v1", &[]);
     let proxy = Proxy::before(&registry);
     (registry, proxy, layers)
+}
+
+/// Puts an image into a registry whose one layer is read in parts.
+fn in_parts(registry: &Registry, name: &str) -> Layer {
+    let mut members: Vec<Member> =
+        (0..8).map(|n| Member::file(format!("noise/{n}"), noise(n, 400 << 10))).collect();
+    members.push(Member::empty(".no.prefetch.landmark"));
+    let layer = listed(Form::Stargz, &members, 256 << 10, |_| {}).layer;
+    let layout = Layout::of_layers(std::slice::from_ref(&layer));
+    registry.push(&layout, "v1", name, &[]);
+    layer
 }
 
 /// What the daemon has open of its blobs.
@@ -56,12 +70,7 @@ fn a_blob_that_was_downloaded_is_open_once() {
 #[test]
 fn parts_of_a_blob_go_when_it_is_whole() {
     let registry = Registry::start();
-    let mut members: Vec<Member> =
-        (0..8).map(|n| Member::file(format!("noise/{n}"), noise(n, 400 << 10))).collect();
-    members.push(Member::empty(".no.prefetch.landmark"));
-    let layer = listed(Form::Stargz, &members, 256 << 10, |_| {}).layer;
-    let layout = Layout::of_layers(std::slice::from_ref(&layer));
-    registry.push(&layout, "v1", "app:v1", &[]);
+    let layer = in_parts(&registry, "app:v1");
     let proxy = Proxy::before(&registry);
     let mount = Mount::new(proxy.image("app:v1"));
     assert_eq!(bytes(mount.join(format!("{PLATFORM}/rootfs/noise/1"))), noise(1, 400 << 10));
@@ -151,4 +160,52 @@ fn tls_roots_are_read_before_the_cage_closes() {
     let mount = Mount::with_env(&image, &options, system);
     fs::remove_file(&certificate).unwrap();
     assert_eq!(bytes(mount.join(format!("{PLATFORM}/layers/0"))), layer.bytes);
+}
+
+/// Passes bytes on to a registry, and counts the connections.
+fn wire(registry: &Registry) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let (own, port) = (listener.local_addr().unwrap().port(), registry.port);
+    let made = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&made);
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let Ok(client) = client else { continue };
+            let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+            counted.fetch_add(1, SeqCst);
+            for (mut from, mut to) in [
+                (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                (server.try_clone().unwrap(), client.try_clone().unwrap()),
+            ] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        }
+    });
+    (own, made)
+}
+
+/// Each blob, and each part of one, had a connection of its own.
+#[test]
+fn a_connection_serves_one_blob_after_the_other() {
+    let (registry, _, layers) = served(8);
+    let (port, made) = wire(&registry);
+    let mount = Mount::new(format!("docker://127.0.0.1:{port}/app:v1"));
+    for (n, layer) in layers.iter().enumerate() {
+        assert_eq!(bytes(mount.join(format!("{PLATFORM}/layers/{n}"))), layer.bytes);
+    }
+    // The next blob may be asked for a moment before the last one's connection is back.
+    assert!(made.load(SeqCst) <= 4, "{made:?} for {} layers", layers.len());
+    in_parts(&registry, "parts:v1");
+    let mount = Mount::new(format!("docker://127.0.0.1:{port}/parts:v1"));
+    let before = made.load(SeqCst);
+    for n in 0..8 {
+        assert_eq!(bytes(mount.join(format!("{PLATFORM}/rootfs/noise/{n}"))), noise(n, 400 << 10));
+    }
+    let stats = text(mount.join(".ocifs/stats"));
+    let requests = stats.lines().find_map(|line| line.strip_prefix("ocifs_part_requests_total ")).unwrap();
+    assert!(requests.parse::<usize>().unwrap() >= 8, "{requests}");
+    assert!(made.load(SeqCst) - before <= 4, "{made:?}, {before} of them before, for {requests} requests");
 }

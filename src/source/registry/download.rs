@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::client::{Client, What};
 use super::failure::{Failure, Trouble, of_connection};
-use super::http::Until;
+use super::http::{Until, give_back};
 use super::patience::Patience;
 use super::store::Store;
 use super::unfinished::Part;
@@ -164,7 +164,8 @@ impl Download {
             return Err(client.wrong("sent other bytes than those asked for").into());
         }
         let coming = self.size - if partial { *have } else { 0 };
-        if let Some(length) = response.body().content_length().filter(|length| *length != coming) {
+        let announced = response.body().content_length();
+        if let Some(length) = announced.filter(|length| *length != coming) {
             let total = length.saturating_add(self.size - coming);
             return Err(client
                 .wrong(&format!(
@@ -202,6 +203,7 @@ impl Download {
                 return Err(Failure::TimedOut(what).into());
             }
         }
+        give_back(body, announced.is_some());
         Ok(())
     }
 

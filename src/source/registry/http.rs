@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustls_native_certs::{CertificateResult, load_native_certs};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
-use ureq::{Agent, AsSendBody, Body, http};
+use ureq::{Agent, AsSendBody, Body, BodyReader, http};
 
 use super::failure::{Failure, Trouble, of_connection};
 use super::reference::is_loopback;
@@ -169,6 +169,14 @@ pub(super) fn rest(response: Response, host: &str, most: u64, until: Until) -> R
         if Instant::now() >= until.at() {
             return Err(late(host));
         }
+    }
+}
+
+/// Gives the connection of a body back for the next request, of which all that was announced has been read: that happens at
+/// its end, which is one more read away. Where nothing was announced the end may be long in coming, and is not waited for.
+pub(super) fn give_back(mut body: BodyReader<'_>, announced: bool) {
+    if announced {
+        let _ = body.read(&mut [0]);
     }
 }
 

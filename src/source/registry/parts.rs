@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::client::{Client, Span, What};
 use super::failure::{Failure, Trouble, of_connection};
-use super::http::Until;
+use super::http::{Until, give_back};
 use super::patience::Patience;
 use super::store::Store;
 use crate::oci::Digest;
@@ -199,6 +199,7 @@ impl Parts {
             let what = format!("{} does not give parts of blobs", self.client.host());
             return Err(Failure::NoParts(what).into());
         }
+        let announced = response.body().content_length() == Some(to - from);
         let mut body = response.into_body().into_reader();
         let mut block = vec![0; usize::try_from(BLOCK).expect("a small number")];
         while let Some(number) = run.next() {
@@ -210,6 +211,7 @@ impl Parts {
             }
             self.keep(number, &block[..len])?;
         }
+        give_back(body, announced);
         Ok(())
     }
 
