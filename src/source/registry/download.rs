@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::client::{Client, What};
 use super::failure::{Failure, Trouble, of_connection};
-use super::http::{Until, give_back};
+use super::http::{Until, content_range, give_back};
 use super::patience::Patience;
 use super::store::Store;
 use super::unfinished::Part;
@@ -159,8 +159,7 @@ impl Download {
             client.get(&What::Blob(self.digest.to_string()), *have, Until::Head(patience.deadline()))?;
         let partial = response.status().as_u16() == 206;
         let mut skip = if partial { 0 } else { *have };
-        let range = response.headers().get("content-range").and_then(|v| v.to_str().ok());
-        if partial && range.and_then(range_start) != Some(*have) {
+        if partial && content_range(&response).map(|(first, _)| first) != Some(*have) {
             return Err(client.wrong("sent other bytes than those asked for").into());
         }
         let coming = self.size - if partial { *have } else { 0 };
@@ -247,9 +246,4 @@ impl ReadAt for Download {
     fn len(&self) -> io::Result<u64> {
         Ok(self.size)
     }
-}
-
-/// Reads the first number of `bytes 5-9/10`.
-fn range_start(header: &str) -> Option<u64> {
-    header.trim().strip_prefix("bytes")?.trim_start().split('-').next()?.parse().ok()
 }

@@ -172,6 +172,18 @@ pub(super) fn rest(response: Response, host: &str, most: u64, until: Until) -> R
     }
 }
 
+/// Returns the first and the last byte that a `Content-Range` names: `bytes 5-9/10` (RFC 9110, section 14.4).
+pub(super) fn content_range(response: &Response) -> Option<(u64, u64)> {
+    range_of(response.headers().get("content-range")?.to_str().ok()?)
+}
+
+fn range_of(header: &str) -> Option<(u64, u64)> {
+    let (range, _) = header.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    (first <= last).then_some((first, last))
+}
+
 /// Gives the connection of a body back for the next request, of which all that was announced has been read: that happens at
 /// its end, which is one more read away. Where nothing was announced the end may be long in coming, and is not waited for.
 pub(super) fn give_back(mut body: BodyReader<'_>, announced: bool) {
@@ -299,6 +311,24 @@ mod tests {
         let plain = Url::parse("https://h.io/").unwrap();
         assert!(plain.has_origin_of(&Url::parse("https://h.io:443/x").unwrap()));
         assert!(!plain.has_origin_of(&Url::parse("https://h.io:80/x").unwrap()));
+    }
+
+    #[test]
+    fn ranges_of_answers() {
+        for (header, range) in [
+            ("bytes 5-9/100", Some((5, 9))),
+            ("bytes 0-0/*", Some((0, 0))),
+            (" bytes  5-9/100 ", Some((5, 9))),
+            ("bytes 5-4/100", None),
+            ("bytes */100", None),
+            ("bytes 5-/100", None),
+            ("bytes 5-9", None),
+            ("bytes 5-99999999999999999999/100", None),
+            ("5-9/100", None),
+            ("", None),
+        ] {
+            assert_eq!(range_of(header), range, "{header}");
+        }
     }
 
     #[test]
