@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use parking_lot::Mutex;
 
 use crate::flight::Flight;
-use crate::oci::{Data, Descriptor, Digest, IndexEntry};
+use crate::oci::{Data, Descriptor, Digest, IndexEntry, MAX_DOCUMENT};
 use crate::read_at::ReadAt;
 use crate::source::Source;
 
@@ -22,9 +22,6 @@ use crate::source::Source;
 pub use crate::source::SourceError;
 
 pub use verified::{CHUNK, ChunkDigests, VerifiedBlob};
-
-/// Largest document we parse. Registries and the common readers refuse manifests above this size.
-pub const MAX_DOCUMENT: u64 = 4 << 20;
 
 /// Largest blob we hash: its chunk digests take 128 MiB, and real layers end two orders of magnitude below.
 pub const MAX_BLOB: u64 = 512 << 30;

@@ -7,10 +7,7 @@ use base64::Engine as _;
 use serde_json::value::RawValue;
 
 use super::members::{Members, text};
-use super::{Digest, DigestError, MediaType, Platform};
-
-/// Largest embedded `data` we decode; more than any document we parse would be a way to fill memory.
-const MAX_DATA: usize = 4 << 20;
+use super::{Digest, DigestError, MAX_DOCUMENT, MediaType, Platform};
 
 /// Says which bytes are meant: digest, size, media type. Proves nothing about them.
 #[derive(Clone, Debug)]
@@ -107,8 +104,9 @@ impl Data {
     fn of(member: Option<&RawValue>, digest: &Digest, size: u64) -> Self {
         let Some(member) = member else { return Self::Absent };
         let Some(text) = text(member) else { return Self::Wrong("`data` is not a string".to_owned()) };
-        if text.len() / 4 * 3 > MAX_DATA {
-            return Self::Wrong(format!("`data` is larger than {MAX_DATA} bytes"));
+        // More than any document we parse would be a way to fill memory.
+        if text.len() as u64 / 4 * 3 > MAX_DOCUMENT {
+            return Self::Wrong(format!("`data` is larger than {MAX_DOCUMENT} bytes"));
         }
         let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(&*text) else {
             return Self::Wrong("`data` is not base64".to_owned());

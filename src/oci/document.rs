@@ -12,6 +12,10 @@ use super::descriptor::annotations;
 use super::members::{Members, text};
 use super::{Descriptor, DescriptorError, Digest, Platform};
 
+/// Largest document we parse, but for index.json, in bytes. The distribution specification has registries accept manifests
+/// of this size, and they and the common readers refuse larger ones.
+pub const MAX_DOCUMENT: u64 = 4 << 20;
+
 /// Why bytes are not the document they should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {

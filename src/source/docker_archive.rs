@@ -16,15 +16,12 @@ use super::members::Piece;
 use super::saved::{self, Saved};
 use super::{Source, SourceError};
 use crate::codec::Compression;
-use crate::oci::{Algorithm, Digest, ImageConfig};
+use crate::oci::{Algorithm, Digest, ImageConfig, MAX_DOCUMENT};
 use crate::problems::Problem;
 use crate::read_at::ReadAt;
 
 /// Largest manifest.json we read. An image takes some kilobytes in it.
 const MAX_MANIFEST_JSON: u64 = 16 << 20;
-
-/// Largest configuration we read: what documents may have altogether.
-const MAX_CONFIG: u64 = 4 << 20;
 
 /// Most layers of all images together: 500 images of as many layers as builders make.
 const MAX_LAYERS: usize = 1 << 16;
@@ -137,7 +134,7 @@ impl<'a> Found<'a> {
         let name = &saved.config;
         let config_piece = archive.members().find(name.as_bytes());
         let config_piece = config_piece.map_err(|e| format!("its configuration {name:?}: {e}"))?;
-        let config = archive.document(name.as_bytes(), MAX_CONFIG);
+        let config = archive.document(name.as_bytes(), MAX_DOCUMENT);
         let config = config.map_err(|e| format!("its configuration {name:?}: {e}"))?;
         let found = sha256(&config);
         if stated_digest(name).is_some_and(|hex| hex != found.encoded()) {

@@ -4,15 +4,12 @@ use std::time::SystemTime;
 
 use super::archive::Archive;
 use super::{MAX_INDEX, MAX_OCI_LAYOUT, Source, SourceError};
-use crate::oci::{Data, Descriptor, Digest, Index, Manifest, MediaType};
+use crate::oci::{Data, Descriptor, Digest, Index, MAX_DOCUMENT, Manifest, MediaType};
 use crate::problems::Problem;
 use crate::read_at::ReadAt;
 
 /// Most documents looked at to tell whether an index leads anywhere. The first is enough in all real archives.
 const MAX_LOOKS: usize = 100;
-
-/// Largest document looked at for that.
-const MAX_DOCUMENT: u64 = 4 << 20;
 
 /// An archive of a layout. Its index.json is read once, when it is opened: nothing else vouches for it.
 pub struct LayoutTar {

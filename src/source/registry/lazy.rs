@@ -3,10 +3,10 @@
 use std::io;
 use std::sync::{Arc, OnceLock};
 
+use super::MAX_SMALL;
 use super::failure::Failure;
 use super::shared::Shared;
-use super::{MAX_MANIFEST, MAX_SMALL};
-use crate::oci::Digest;
+use crate::oci::{Digest, MAX_DOCUMENT};
 use crate::read_at::ReadAt;
 
 /// A blob that is fetched when it is first read.
@@ -26,7 +26,7 @@ impl Lazy {
         let is_manifest = self.is_manifest || self.shared.manifests.lock().contains(&self.digest);
         let blob: Arc<dyn ReadAt> = match self.shared.store.find(&self.digest, Some(self.size)) {
             Some(file) => Arc::new(Kept(file)),
-            None if is_manifest && self.size > MAX_MANIFEST => {
+            None if is_manifest && self.size > MAX_DOCUMENT => {
                 return Err(Failure::Wrong(format!("{}: too large for a manifest", self.digest)));
             }
             None if is_manifest || self.size <= MAX_SMALL => {

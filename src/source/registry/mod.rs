@@ -46,9 +46,6 @@ const MAX_STORE: u64 = 20 << 30;
 /// Largest blob fetched in one piece, in bytes; larger ones can be read while they come.
 const MAX_SMALL: u64 = 256 << 10;
 
-/// Largest manifest we take. The distribution specification has registries accept 4 MiB.
-const MAX_MANIFEST: u64 = 4 << 20;
-
 /// Most manifests looked into for `blobs/`.
 const MAX_MANIFESTS: usize = 10_000;
 

@@ -3,10 +3,10 @@
 use super::client::{Client, Document, What};
 use super::failure::Failure;
 use super::http::Url;
+use super::index;
 use super::patience::Patience;
 use super::shared::{Shared, check, pause};
-use super::{MAX_MANIFEST, index};
-use crate::oci::{Digest, Index, IndexEntry, REFERRER_SUFFIXES, referrers_tag};
+use crate::oci::{Digest, Index, IndexEntry, MAX_DOCUMENT, REFERRER_SUFFIXES, referrers_tag};
 
 /// Most pages of an answer. Registries put a hundred and more on one.
 const MAX_PAGES: usize = 200;
@@ -56,7 +56,7 @@ impl Shared {
         let mut what = What::Referrers(subject.to_string());
         let mut entries = Vec::new();
         for page in 0..MAX_PAGES {
-            let document = match self.client.document(&what, MAX_MANIFEST, patience) {
+            let document = match self.client.document(&what, MAX_DOCUMENT, patience) {
                 Ok(document) => document,
                 Err(Failure::Absent(_)) if page == 0 => return Ok(None),
                 Err(failure) => return Err(failure),
@@ -98,7 +98,7 @@ impl Shared {
 
     /// Fetches the manifest or index under a tag; nothing where there is none.
     fn by_tag(&self, tag: &str, patience: &mut Patience) -> Result<Option<Document>, Failure> {
-        match self.client.document(&What::Manifest(tag.to_owned()), MAX_MANIFEST, patience) {
+        match self.client.document(&What::Manifest(tag.to_owned()), MAX_DOCUMENT, patience) {
             Ok(document) => {
                 index::check_claim(&document, None).map_err(|what| self.client.wrong(&what))?;
                 Ok(Some(document))

@@ -16,9 +16,9 @@ use super::lazy::Kept;
 use super::parts::{Parts, PartsStats};
 use super::patience::Patience;
 use super::store::Store;
-use super::{MAX_MANIFEST, MAX_SMALL, MAX_STORE, Reference, index};
+use super::{MAX_SMALL, MAX_STORE, Reference, index};
 use crate::flight::Flight;
-use crate::oci::{Data, Descriptor, Digest, Manifest, MediaType};
+use crate::oci::{Data, Descriptor, Digest, MAX_DOCUMENT, Manifest, MediaType};
 use crate::read_at::ReadAt;
 
 /// How long nobody else is made to wait after the registry did not answer in time.
@@ -80,7 +80,7 @@ impl Shared {
             (None, digest) => {
                 let name = digest.map(Digest::as_str).or(reference.tag()).unwrap_or_default().to_owned();
                 let document =
-                    self.client.document(&What::Manifest(name), MAX_MANIFEST, &mut self.client.patience())?;
+                    self.client.document(&What::Manifest(name), MAX_DOCUMENT, &mut self.client.patience())?;
                 index::check_claim(&document, digest).map_err(|what| self.client.wrong(&what))?;
                 (document.bytes, document.media_type)
             }
@@ -115,7 +115,7 @@ impl Shared {
         descriptor: &Descriptor,
         patience: &mut Patience,
     ) -> Result<Arc<Vec<u8>>, Failure> {
-        if descriptor.size > MAX_MANIFEST {
+        if descriptor.size > MAX_DOCUMENT {
             return Err(Failure::Wrong(format!("{}: too large for a manifest", descriptor.digest)));
         }
         if let Data::Content(bytes) = &descriptor.data {
@@ -165,7 +165,7 @@ impl Shared {
     fn kept(&self, digest: &Digest) -> Option<Vec<u8>> {
         let file = self.store.find(digest, None)?;
         let len =
-            usize::try_from(file.metadata().ok()?.len()).ok().filter(|len| *len as u64 <= MAX_MANIFEST)?;
+            usize::try_from(file.metadata().ok()?.len()).ok().filter(|len| *len as u64 <= MAX_DOCUMENT)?;
         let mut bytes = vec![0; len];
         let whole = ReadAt::read_at(&**file, 0, &mut bytes).is_ok_and(|got| got == len);
         if whole && Digest::of(digest.algorithm(), &bytes).is_some_and(|found| found == *digest) {
