@@ -285,6 +285,8 @@ impl std::fmt::Display for Url {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -311,6 +313,56 @@ mod tests {
         let plain = Url::parse("https://h.io/").unwrap();
         assert!(plain.has_origin_of(&Url::parse("https://h.io:443/x").unwrap()));
         assert!(!plain.has_origin_of(&Url::parse("https://h.io:80/x").unwrap()));
+    }
+
+    /// Answers one connection after the other, and says what was sent on each.
+    fn served(answer: &'static [u8]) -> (Url, std::sync::mpsc::Receiver<String>) {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = Url::parse(&format!("http://{}/token", listener.local_addr().unwrap())).unwrap();
+        let (said_in, said) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                let mut connection = connection.unwrap();
+                connection.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+                let mut request = Vec::new();
+                // Until nothing more comes: the client waits for its answer.
+                let _ = connection.read_to_end(&mut request);
+                let _ = connection.write_all(answer);
+                said_in.send(String::from_utf8(request).unwrap()).unwrap();
+            }
+        });
+        (url, said)
+    }
+
+    #[test]
+    fn a_form_is_posted_as_it_is() {
+        let (url, said) = served(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+        let http = Http::new(Duration::from_secs(5), None).unwrap();
+        let until = Until::End(Instant::now() + Duration::from_secs(10));
+        let form = Some("grant_type=refresh_token&scope=repository:a/b:pull".to_owned());
+        let headers = vec![("Authorization", "Basic x".to_owned())];
+        let response = http.send(Request { url: &url, headers, form, until }).unwrap();
+        assert_eq!(rest(response, "", 100, until).unwrap(), b"{}");
+        let said = said.recv().unwrap();
+        assert!(said.starts_with("POST /token HTTP/1.1\r\n"), "{said}");
+        for line in [
+            "content-type: application/x-www-form-urlencoded",
+            "authorization: basic x",
+            "content-length: 50",
+        ] {
+            assert!(said.to_ascii_lowercase().contains(&format!("{line}\r\n")), "{line} in {said}");
+        }
+        assert!(said.ends_with("\r\n\r\ngrant_type=refresh_token&scope=repository:a/b:pull"), "{said}");
+    }
+
+    #[test]
+    fn a_deadline_that_has_passed_asks_nobody() {
+        let (url, said) = served(b"");
+        let http = Http::new(Duration::from_secs(5), None).unwrap();
+        let until = Until::Head(Instant::now());
+        let failed = http.send(Request { url: &url, headers: Vec::new(), form: None, until });
+        let again = matches!(failed, Err(Trouble::Again { failure: Failure::TimedOut(_), .. }));
+        assert!(again && said.try_recv().is_err());
     }
 
     #[test]
