@@ -186,7 +186,7 @@ pub(super) struct SourceArgs {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(super) cache_dir: Option<PathBuf>,
 
-    /// Keep nothing on disk, and use nothing kept there: every mount indexes its layers anew
+    /// Keep nothing on disk beyond the mount, and use nothing kept there: each indexes its layers anew
     #[arg(long, conflicts_with = "cache_dir")]
     pub(super) no_cache: bool,
 
