@@ -5,8 +5,8 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use ureq::http::StatusCode;
 
-use super::auth::{self, Auth, Challenge};
-use super::credentials::{self, Credentials};
+use super::auth::{Auth, Challenge};
+use super::credentials;
 use super::failure::{Failure, Trouble};
 use super::http::{Http, Request, Response, Until, Url, rest};
 use super::patience::Patience;
@@ -14,9 +14,6 @@ use super::reference::{Reference, is_loopback};
 
 /// Most redirects followed. Registries send to their storage, and that is one.
 const MAX_REDIRECTS: usize = 5;
-
-/// Largest answer of a token server we read, in bytes.
-const MAX_TOKEN: u64 = 1 << 20;
 
 /// Most bytes of an error's text that are looked at.
 const MAX_ERROR: u64 = 16 << 10;
@@ -72,11 +69,11 @@ pub(super) struct Document {
 
 /// A repository in a registry.
 pub(super) struct Client {
-    reference: Reference,
-    http: Http,
-    auth: Auth,
+    pub(super) reference: Reference,
+    pub(super) http: Http,
+    pub(super) auth: Auth,
     scheme: RwLock<Scheme>,
-    plain_http: bool,
+    pub(super) plain_http: bool,
     /// The longest time without progress.
     timeout: Duration,
 }
@@ -335,7 +332,7 @@ impl Client {
         }
     }
 
-    fn wants_login(&self) -> Failure {
+    pub(super) fn wants_login(&self) -> Failure {
         let host = self.host();
         let shown = if self.auth.has_credentials() {
             format!("{host} does not take the credentials it is given; log in anew")
@@ -358,83 +355,6 @@ impl Client {
         self.auth.credentials(|| credentials::find(&self.reference));
         self.http.prepare();
     }
-
-    /// Returns the header that meets a challenge; none where there are no credentials for it.
-    fn authorization(
-        &self,
-        challenge: &Challenge,
-        registry: &Url,
-        until: Until,
-    ) -> Result<Option<String>, Trouble> {
-        let credentials = self.auth.credentials(|| credentials::find(&self.reference));
-        match challenge {
-            Challenge::Basic => {
-                let Some(Credentials::Password { user, secret }) = credentials else { return Ok(None) };
-                let header = auth::basic(&user, &secret);
-                self.auth.keep(&header, None);
-                Ok(Some(header))
-            }
-            Challenge::Bearer { realm, service } => {
-                let answer = self.fetch_token(realm, service.as_deref(), credentials, registry, until)?;
-                let token = auth::token(&answer)
-                    .ok_or_else(|| self.wrong("has a token server whose answer has no token"))?;
-                self.auth.keep(&token.header, Some(token.until));
-                Ok(Some(token.header))
-            }
-        }
-    }
-
-    fn fetch_token(
-        &self,
-        realm: &str,
-        service: Option<&str>,
-        credentials: Option<Credentials>,
-        registry: &Url,
-        until: Until,
-    ) -> Result<Vec<u8>, Trouble> {
-        let realm = registry.join(realm).ok_or_else(|| self.wrong("names no URL to fetch a token from"))?;
-        let plain_is_fine = self.plain_http || is_loopback(realm.authority());
-        if !realm.is_tls() && !plain_is_fine && (credentials.is_some() || registry.is_tls()) {
-            return Err(self.wrong("wants its token fetched over plain HTTP").into());
-        }
-        let scope = format!("repository:{}:pull", self.reference.repository());
-        let mut query: Vec<(&'static str, String)> = vec![("scope", scope)];
-        query.extend(service.map(|service| ("service", service.to_owned())));
-        let until = Until::End(until.at());
-        let basic = match &credentials {
-            Some(Credentials::Password { user, secret }) => {
-                vec![("Authorization", auth::basic(user, secret))]
-            }
-            _ => Vec::new(),
-        };
-        let response = if let Some(Credentials::Identity(token)) = credentials {
-            query.extend([
-                ("grant_type", "refresh_token".to_owned()),
-                ("client_id", "ocifs".to_owned()),
-                ("refresh_token", token),
-            ]);
-            self.http.send(Request { url: &realm, headers: basic, form: Some(encoded(&query)), until })?
-        } else {
-            let joint = if realm.as_str().contains('?') { '&' } else { '?' };
-            let url = Url::parse(&format!("{}{joint}{}", realm.as_str(), encoded(&query)))
-                .ok_or_else(|| self.wrong("names no URL to fetch a token from"))?;
-            self.http.send(Request { url: &url, headers: basic, form: None, until })?
-        };
-        match response.status().as_u16() {
-            200 => {}
-            400..=403 => return Err(self.wants_login().into()),
-            _ => {
-                let status = response.status();
-                let host = realm.authority().to_owned();
-                let failure = Failure::Network(format!("{host}, which gives the tokens, answers {status}"));
-                return Err(match status.as_u16() {
-                    429 | 500..=599 => Trouble::again(failure),
-                    _ => failure.into(),
-                });
-            }
-        }
-        rest(response, realm.authority(), MAX_TOKEN, until)
-    }
 }
 
 /// Reads what is left of a short answer, so that its connection serves the next request.
@@ -450,16 +370,4 @@ fn told(response: Response, until: Until) -> String {
     let said = error["message"].as_str().or_else(|| error["code"].as_str()).unwrap_or_default();
     let said: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
     if said.is_empty() { said } else { format!(" ({said})") }
-}
-
-/// Encodes a query or a form.
-fn encoded(pairs: &[(&str, String)]) -> String {
-    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
-    pairs.join("&")
-}
-
-/// Percent-encodes what may not stand in a query.
-fn escaped(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }

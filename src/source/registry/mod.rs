@@ -19,6 +19,7 @@ mod reference;
 mod referrers;
 mod shared;
 mod store;
+mod token;
 mod unfinished;
 
 use std::collections::HashMap;
