@@ -10,7 +10,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use serde_json::Value;
 
@@ -180,10 +179,13 @@ fn listen(child: &mut Child, limit: Duration) -> io::Result<Vec<u8>> {
         let ended = child.try_wait()?.is_some();
         let wait = if ended { 0_u16 } else { 20 };
         let ready = match &stdout {
-            Some(pipe) => match poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], wait) {
-                Err(Errno::EINTR) => continue,
-                readable => readable? > 0,
-            },
+            Some(pipe) => {
+                let polled = poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], wait);
+                match polled.map_err(io::Error::from) {
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                    readable => readable? > 0,
+                }
+            }
             None => false,
         };
         if let Some(pipe) = stdout.as_mut().filter(|_| ready) {

@@ -108,13 +108,12 @@ impl Store {
 
     /// Begins a blob of `size` bytes, or goes on where an earlier attempt ended.
     pub(super) fn begin(&self, digest: &Digest, size: u64) -> io::Result<Part> {
-        if let Some(dir) = &self.dir
-            && let Some(part) = self.usable(dir, self.begin_in(dir, digest))?
-        {
-            return Ok(part);
-        }
-        let file = self.nameless.begin(size)?;
-        Ok(Part { file, path: None, resumable: false, have: 0 })
+        let nameless = || {
+            let file = self.nameless.begin(size)?;
+            Ok(Part { file, path: None, resumable: false, have: 0 })
+        };
+        let Some(dir) = &self.dir else { return nameless() };
+        self.begin_in(dir, digest).or_else(|why| self.without(dir, &why, nameless))
     }
 
     fn begin_in(&self, dir: &Path, digest: &Digest) -> io::Result<Part> {
@@ -155,12 +154,13 @@ impl Store {
 
     /// Opens the file for parts of a blob, which may be empty. Others may have it open and write to it as well.
     pub(super) fn parts(&self, digest: &Digest) -> io::Result<Flock<File>> {
-        if let Some(dir) = &self.dir
-            && let Some(Some(file)) = self.usable(dir, self.parts_in(dir, digest))?
-        {
-            return Ok(file);
+        let nameless = || nameless::file(&std::env::temp_dir());
+        let Some(dir) = &self.dir else { return nameless() };
+        match self.parts_in(dir, digest) {
+            Ok(Some(file)) => Ok(file),
+            Ok(None) => nameless(),
+            Err(why) => self.without(dir, &why, nameless),
         }
-        nameless::file(&std::env::temp_dir())
     }
 
     /// None where somebody is about to take the file away.
@@ -178,24 +178,23 @@ impl Store {
         }
     }
 
-    /// Takes a directory that cannot be used for none, and says so once.
-    fn usable<T>(&self, dir: &Path, got: io::Result<T>) -> io::Result<Option<T>> {
-        match got {
-            Ok(got) => Ok(Some(got)),
-            // Not the directory's fault, and a file without a name takes a descriptor too.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => Err(e),
-            Err(e) => {
-                if !self.complained.swap(true, Relaxed) {
-                    log::warn!(
-                        "{}: blobs cannot be kept there: {e}; they are kept in {} without names, until the end of \
-                         this mount",
-                        dir.display(),
-                        std::env::temp_dir().display()
-                    );
-                }
-                Ok(None)
-            }
+    /// Does without a directory that cannot be used, and says so once. Where a file without a name cannot be had either,
+    /// the directory may not be to blame: there may be no descriptors left.
+    fn without<T>(
+        &self,
+        dir: &Path,
+        why: &io::Error,
+        nameless: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let made = nameless()?;
+        if !self.complained.swap(true, Relaxed) {
+            log::warn!(
+                "{}: blobs cannot be kept there: {why}; they are kept in {} without names, until the end of this mount",
+                dir.display(),
+                std::env::temp_dir().display()
+            );
         }
+        Ok(made)
     }
 
     fn make(&self, dir: &Path) -> io::Result<()> {
