@@ -24,7 +24,7 @@ impl Lazy {
             return Ok(blob);
         }
         let is_manifest = self.is_manifest || self.shared.manifests.lock().contains(&self.digest);
-        let blob: Arc<dyn ReadAt> = match self.shared.store.find(&self.digest, Some(self.size)) {
+        let blob: Arc<dyn ReadAt> = match self.shared.whole(&self.digest, self.size) {
             Some(file) => Arc::new(Kept(file)),
             None if is_manifest && self.size > MAX_DOCUMENT => {
                 return Err(Failure::Wrong(format!("{}: too large for a manifest", self.digest)));

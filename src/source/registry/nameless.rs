@@ -112,9 +112,13 @@ pub(super) fn file(dir: &Path) -> io::Result<Flock<File>> {
 fn free(dir: &Path) -> u64 {
     // Of one type on one machine, and of another on the next.
     #[allow(clippy::useless_conversion)]
-    statvfs(dir).map_or(u64::MAX, |told| {
-        u64::from(told.blocks_available()).saturating_mul(u64::from(told.fragment_size()))
-    })
+    match statvfs(dir) {
+        // ramfs has no size, and says 0 of everything.
+        Ok(told) if told.blocks() > 0 => {
+            u64::from(told.blocks_available()).saturating_mul(u64::from(told.fragment_size()))
+        }
+        _ => u64::MAX,
+    }
 }
 
 #[cfg(test)]
