@@ -34,7 +34,7 @@ pub(super) struct Shared {
     /// Blobs on their way. One that has ended goes: it holds a file open.
     downloads: Arc<Mutex<HashMap<Digest, Arc<Download>>>>,
     /// Blobs of which parts are read, and that are not here whole.
-    pub(super) parts: Mutex<HashMap<Digest, (Arc<Parts>, Instant)>>,
+    pub(super) parts: Mutex<AllParts>,
     pub(super) parts_stats: Arc<PartsStats>,
     /// What is known to be a manifest or an index, whatever a descriptor leaves out.
     pub(super) manifests: Mutex<HashSet<Digest>>,
@@ -46,6 +46,9 @@ pub(super) struct Shared {
     /// The same for questions about referrers.
     pub(super) no_referrers: Paused,
 }
+
+/// Each with when it was last used.
+type AllParts = HashMap<Digest, (Arc<Parts>, Instant)>;
 
 type Paused = Mutex<Option<(Instant, Failure)>>;
 
@@ -231,12 +234,7 @@ impl Shared {
             *used = now;
             return Ok(parts.clone());
         }
-        while all.len() >= MAX_PARTLY || all.values().map(|(p, _)| p.uncounted()).sum::<u64>() > MAX_STORE {
-            let idle = all.iter().filter(|(_, (parts, _))| Arc::strong_count(parts) == 1);
-            let oldest = idle.min_by_key(|(_, (_, used))| *used).map(|(digest, _)| digest.clone());
-            let Some(oldest) = oldest else { break };
-            all.remove(&oldest);
-        }
+        let_go(&mut all, MAX_PARTLY, MAX_STORE);
         let (client, stats) = (self.client.clone(), self.parts_stats.clone());
         let parts = Arc::new(Parts::open(client, stats, self.store.clone(), digest, size)?);
         all.insert(digest.clone(), (parts.clone(), now));
@@ -258,6 +256,17 @@ impl Shared {
 
     fn pause(&self, failure: &Failure) {
         pause(&self.paused, failure);
+    }
+}
+
+/// Lets go of parts that nobody reads, those used longest ago first, until there is room for one more of `most`, and those
+/// that the store does not count are within `bytes`.
+fn let_go(all: &mut AllParts, most: usize, bytes: u64) {
+    while all.len() >= most || all.values().map(|(parts, _)| parts.uncounted()).sum::<u64>() > bytes {
+        let idle = all.iter().filter(|(_, (parts, _))| Arc::strong_count(parts) == 1);
+        let oldest = idle.min_by_key(|(_, (_, used))| *used).map(|(digest, _)| digest.clone());
+        let Some(oldest) = oldest else { break };
+        all.remove(&oldest);
     }
 }
 
@@ -284,6 +293,30 @@ mod tests {
     use super::super::http::Http;
     use super::*;
     use crate::oci::Algorithm;
+
+    #[test]
+    fn parts_used_longest_ago_are_let_go_and_none_that_is_read() {
+        let timeout = Duration::from_secs(1);
+        let reference = Reference::parse("127.0.0.1:1/app").unwrap();
+        let client = Client::new(reference, Http::new(timeout, None).unwrap(), false, true, timeout);
+        let shared = Shared::new(client, Store::new(None, 1 << 20));
+        let digests = [b"a", b"b", b"c"].map(|content| Digest::of(Algorithm::Sha256, content).unwrap());
+        let read = shared.parts(&digests[0], 1 << 20).unwrap();
+        for digest in [&digests[1], &digests[2], &digests[1]] {
+            shared.parts(digest, 1 << 20).unwrap();
+        }
+        let mut all = shared.parts.lock();
+        let there = |all: &AllParts| digests.each_ref().map(|digest| all.contains_key(digest));
+        let_go(&mut all, 4, 0);
+        assert_eq!(there(&all), [true, true, true], "nothing has come");
+        let_go(&mut all, 3, 0);
+        assert_eq!(there(&all), [true, true, false]);
+        let_go(&mut all, 1, 0);
+        assert_eq!(there(&all), [true, false, false]);
+        drop(read);
+        let_go(&mut all, 1, 0);
+        assert_eq!(there(&all), [false, false, false]);
+    }
 
     /// Each of those who waited began anew: eight times six tries, one after the other.
     #[test]
