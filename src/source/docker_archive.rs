@@ -29,6 +29,9 @@ const MAX_LAYERS: usize = 1 << 16;
 /// Most images that are made up. `docker save` of some hundred is a lot.
 const MAX_IMAGES: usize = 10_000;
 
+/// Longest name in a platform that is put into the index, in bytes.
+const MAX_PLATFORM_NAME: usize = 1 << 10;
+
 const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -52,10 +55,15 @@ enum Blob {
 /// An image with its parts found.
 struct Found<'a> {
     saved: &'a Saved,
-    config: Vec<u8>,
-    config_piece: Piece,
-    stated: ImageConfig,
+    config: Arc<FoundConfig>,
     layers: Vec<FoundLayer>,
+}
+
+/// What is kept of a configuration. Not its diff_ids, of which megabytes may state very many: each layer has its own.
+struct FoundConfig {
+    piece: Piece,
+    digest: Digest,
+    platform: Option<Value>,
 }
 
 /// A layer: its bytes where the archive has them, and the digest of its contents where the configuration states one.
@@ -88,20 +96,7 @@ impl DockerArchive {
             )));
         }
         let mut problems = archive.problems().to_vec();
-        let mut images = Vec::new();
-        for (n, saved) in saved.iter().enumerate().filter(|(n, _)| only.is_none_or(|only| only == *n)) {
-            let mut problem = |what: String| {
-                problems.push(Problem::new("manifest.json", format!("image {n}: {what}")));
-            };
-            match saved
-                .as_ref()
-                .map_err(Clone::clone)
-                .and_then(|saved| Found::new(&archive, saved, &mut problem))
-            {
-                Ok(found) => images.push(found),
-                Err(what) => problem(format!("{what}; left out")),
-            }
-        }
+        let images = find(&archive, &saved, only, &mut problems);
         if images.is_empty() {
             let first = problems.iter().find(|p| p.path == "manifest.json");
             let why = first.map_or_else(String::new, |p| format!(": {}", p.what));
@@ -130,18 +125,17 @@ fn images_of(archive: &Archive) -> Vec<Saved> {
 }
 
 impl<'a> Found<'a> {
-    fn new(archive: &Archive, saved: &'a Saved, problem: &mut dyn FnMut(String)) -> Result<Self, String> {
+    fn new(
+        archive: &Archive,
+        saved: &'a Saved,
+        config: Arc<FoundConfig>,
+        stated: &ImageConfig,
+        problem: &mut dyn FnMut(String),
+    ) -> Result<Self, String> {
         let name = &saved.config;
-        let config_piece = archive.members().find(name.as_bytes());
-        let config_piece = config_piece.map_err(|e| format!("its configuration {name:?}: {e}"))?;
-        let config = archive.document(name.as_bytes(), MAX_DOCUMENT);
-        let config = config.map_err(|e| format!("its configuration {name:?}: {e}"))?;
-        let found = sha256(&config);
-        if stated_digest(name).is_some_and(|hex| hex != found.encoded()) {
-            problem(format!("its configuration {name:?} hashes to {found}"));
+        if stated_digest(name).is_some_and(|hex| hex != config.digest.encoded()) {
+            problem(format!("its configuration {name:?} hashes to {}", config.digest));
         }
-        // One that cannot be parsed is shown all the same: who looks at the image is told what is wrong with it.
-        let stated = ImageConfig::parse(&config).unwrap_or_default();
         let matching = stated.diff_ids.len() == saved.layers.len();
         let mut layers = Vec::with_capacity(saved.layers.len());
         for (n, layer) in saved.layers.iter().enumerate() {
@@ -157,8 +151,59 @@ impl<'a> Found<'a> {
             };
             layers.push(FoundLayer { piece, diff_id });
         }
-        Ok(Self { saved, config, config_piece, stated, layers })
+        Ok(Self { saved, config, layers })
     }
+}
+
+/// Finds the parts of the images, or of the one of this number.
+fn find<'a>(
+    archive: &Archive,
+    saved: &'a [Result<Saved, String>],
+    only: Option<usize>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Found<'a>> {
+    let mut found = Vec::new();
+    let mut told: Vec<(usize, String)> = Vec::new();
+    // Each configuration is read once, however many images name it, and dropped before the next is.
+    let mut by_config: BTreeMap<(u64, u64), (Piece, Vec<(usize, &Saved)>)> = BTreeMap::new();
+    for (n, saved) in saved.iter().enumerate().filter(|(n, _)| only.is_none_or(|only| only == *n)) {
+        let place = saved.as_ref().map_err(Clone::clone).and_then(|saved| {
+            let piece = archive.members().find(saved.config.as_bytes());
+            let piece = piece.map_err(|e| format!("its configuration {:?}: {e}", saved.config))?;
+            Ok((piece, saved))
+        });
+        match place {
+            Ok((piece, saved)) => {
+                by_config.entry(piece.place()).or_insert((piece, Vec::new())).1.push((n, saved));
+            }
+            Err(what) => told.push((n, format!("{what}; left out"))),
+        }
+    }
+    for (piece, images) in by_config.into_values() {
+        let read = archive.document(images[0].1.config.as_bytes(), MAX_DOCUMENT).map(|bytes| {
+            // One that cannot be parsed is shown all the same: who looks at the image is told what is wrong with it.
+            let stated = ImageConfig::parse(&bytes).unwrap_or_default();
+            (Arc::new(FoundConfig { piece, digest: sha256(&bytes), platform: platform(&stated) }), stated)
+        });
+        for (n, saved) in images {
+            let image = match &read {
+                Ok((config, stated)) => {
+                    Found::new(archive, saved, config.clone(), stated, &mut |what| told.push((n, what)))
+                }
+                Err(e) => Err(format!("its configuration {:?}: {e}", saved.config)),
+            };
+            match image {
+                Ok(image) => found.push((n, image)),
+                Err(what) => told.push((n, format!("{what}; left out"))),
+            }
+        }
+    }
+    found.sort_by_key(|(n, _)| *n);
+    told.sort_by_key(|(n, _)| *n);
+    problems.extend(
+        told.into_iter().map(|(n, what)| Problem::new("manifest.json", format!("image {n}: {what}"))),
+    );
+    found.into_iter().map(|(_, image)| image).collect()
 }
 
 /// Looks at the layers in the order of the archive: a compressed one is best gone through forwards.
@@ -214,15 +259,15 @@ fn make_up(
                 blobs.entry(digest.clone()).or_insert_with(|| Blob::Member(piece.clone()));
             }
         }
-        let config_digest = sha256(&image.config);
-        let config = descriptor(CONFIG, &config_digest, image.config.len() as u64);
-        blobs.entry(config_digest).or_insert_with(|| Blob::Member(image.config_piece.clone()));
+        let FoundConfig { piece, digest, platform } = &*image.config;
+        let config = descriptor(CONFIG, digest, piece.len());
+        blobs.entry(digest.clone()).or_insert_with(|| Blob::Member(piece.clone()));
         let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});
         let manifest = manifest.to_string().into_bytes();
         let digest = sha256(&manifest);
         let mut entry = descriptor(MANIFEST, &digest, manifest.len() as u64);
-        if let Some(platform) = platform(&image.stated) {
-            entry["platform"] = platform;
+        if let Some(platform) = platform {
+            entry["platform"] = platform.clone();
         }
         blobs.insert(digest, Blob::Made(manifest.into()));
         if image.saved.tags.is_empty() {
@@ -258,7 +303,10 @@ fn platform(config: &ImageConfig) -> Option<Value> {
             value[name] = json!(text);
         }
     }
-    platform.is_stated().then_some(value)
+    // Each is kept, of images that may be very many; who needs more than a name can have reads the configuration.
+    let is_a_name = |text: &String| text.len() <= MAX_PLATFORM_NAME;
+    let names = [&platform.architecture, &platform.os, &platform.variant, &platform.os_version];
+    (platform.is_stated() && names.into_iter().all(is_a_name)).then_some(value)
 }
 
 fn sha256(bytes: &[u8]) -> Digest {

@@ -1,5 +1,6 @@
 //! A tar archive of an OCI layout (oci-archive), read where it lies.
 
+use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use super::archive::Archive;
@@ -81,27 +82,32 @@ fn blob_name(digest: &Digest) -> Vec<u8> {
 /// Docker 25 wrote indexes without manifests, and manifests without layers, beside a manifest.json that has them.
 pub(super) fn is_usable(archive: &Archive, layers: bool) -> bool {
     let Ok(index) = archive.document(b"index.json", MAX_INDEX) else { return false };
-    let mut ahead = vec![index];
+    let mut todo = listed(&index);
     let mut looks = 0;
-    while let Some(bytes) = ahead.pop() {
-        let Ok(index) = Index::parse(&bytes) else { continue };
-        for descriptor in index.entries.into_iter().filter_map(|entry| entry.descriptor.ok()) {
-            looks += 1;
-            if looks > MAX_LOOKS {
-                return true;
+    while let Some(descriptor) = todo.pop_front() {
+        looks += 1;
+        if looks > MAX_LOOKS {
+            return true;
+        }
+        let Ok(bytes) = document(archive, &descriptor) else { continue };
+        match descriptor.kind() {
+            MediaType::Index => todo.extend(listed(&bytes)),
+            MediaType::Other if descriptor.media_type.is_empty() && is_index(&bytes) => {
+                todo.extend(listed(&bytes));
             }
-            let Ok(bytes) = document(archive, &descriptor) else { continue };
-            match descriptor.kind() {
-                MediaType::Index => ahead.push(bytes),
-                MediaType::Other if descriptor.media_type.is_empty() && is_index(&bytes) => ahead.push(bytes),
-                _ => match Manifest::parse(&bytes) {
-                    Ok(manifest) if !layers || !manifest.layers.is_empty() => return true,
-                    _ => {}
-                },
-            }
+            _ => match Manifest::parse(&bytes) {
+                Ok(manifest) if !layers || !manifest.layers.is_empty() => return true,
+                _ => {}
+            },
         }
     }
     false
+}
+
+/// Returns as many entries of an index as may be looked at, and nothing for what is none.
+fn listed(bytes: &[u8]) -> VecDeque<Descriptor> {
+    let entries = Index::parse(bytes).map(|index| index.entries).unwrap_or_default();
+    entries.into_iter().filter_map(|entry| entry.descriptor.ok()).take(MAX_LOOKS + 1).collect()
 }
 
 fn document(archive: &Archive, descriptor: &Descriptor) -> Result<Vec<u8>, SourceError> {

@@ -175,6 +175,28 @@ fn layers_may_be_compressed_linked_and_listed_twice() {
     check(&save(&[]).end(), &["a:1:"]);
 }
 
+/// Read once for all of them; with a copy for each, these would take 1.2 GB.
+#[test]
+fn images_may_share_a_configuration() {
+    let mut shared = save(&[b"one"]).layer("1", b"one");
+    shared.config.push_str(&" ".repeat(3 << 20));
+    shared.config_name = "shared.json".to_owned();
+    let entry = |n: usize| shared.entry().replace("a:1", &format!("a:{n:04}"));
+    let own = r#"{"Config":"own.json","RepoTags":["own:1"],"Layers":["none"]}"#.to_owned();
+    let mut entries: Vec<String> = (0..400).map(entry).collect();
+    entries.insert(100, own);
+    let mut expected: Vec<String> = (0..400).map(|n| format!("a:{n:04}")).collect();
+    expected.insert(100, "own:1".to_owned());
+    shared.tar = shared.tar.file("own.json", config(&[b"not here"]));
+    let source = opened(&shared.end_with(&format!("[{}]", entries.join(",")))).unwrap();
+    let lines = lines(&*source);
+    let names = lines.iter().filter_map(|line| line.split_once(": ")).map(|(name, _)| name);
+    assert!(names.eq(&expected), "in the order of manifest.json");
+    assert_eq!(lines[399], "a:0398: tar=one");
+    let problems: Vec<String> = source.problems().iter().map(|p| p.what.clone()).collect();
+    assert!(problems.len() == 1 && problems[0].starts_with("image 100: its layer 0"), "{problems:?}");
+}
+
 #[test]
 fn layers_the_configuration_does_not_state_are_hashed() {
     check(&save(&[]).layer("1", b"one").end(), &["a:1: tar=one"]);
