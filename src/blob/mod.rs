@@ -197,8 +197,8 @@ impl BlobStore {
     }
 
     /// Says whether a blob's bytes are on this machine, so that reading them costs nobody a download.
-    pub fn is_near(&self, digest: &Digest) -> bool {
-        self.source.is_near(digest)
+    pub fn is_near(&self, descriptor: &Descriptor) -> bool {
+        self.source.is_near(descriptor)
     }
 
     /// Says whether the source's documents are elsewhere: then nothing is read only to count or to add up.

@@ -153,7 +153,7 @@ impl LayerStore {
             Some(Err(e)) => return self.in_spite_of(&e.clone().into(), descriptor, algorithm),
             Some(Ok(claim)) => claim,
         };
-        if self.blobs.is_near(digest) {
+        if self.blobs.is_near(descriptor) {
             let mut layer = self.open(descriptor, algorithm)?;
             layer.problems.extend(table::disagreement(&self.blobs, descriptor, claim, &layer.records()?));
             return Ok(Arc::new(layer));

@@ -80,7 +80,7 @@ pub trait Source: Send + Sync {
     }
 
     /// Says whether a blob's bytes are on this machine, so that reading them costs nobody a download.
-    fn is_near(&self, _digest: &Digest) -> bool {
+    fn is_near(&self, _descriptor: &Descriptor) -> bool {
         true
     }
 

@@ -108,7 +108,7 @@ impl State {
         let layers = graft.layers();
         let limit = if matches!(graft, Graft::Rootfs(_)) { MAX_STAT_PASS } else { MAX_STAT_PASS_OF_LAYER };
         let bytes = layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.size));
-        bytes <= limit && layers.iter().all(|layer| self.catalog.store().is_near(&layer.descriptor.digest))
+        bytes <= limit && layers.iter().all(|layer| self.catalog.store().is_near(&layer.descriptor))
     }
 
     /// Grows a tree, and waits a while for it. The directory is there whether or not it can be listed: listing says

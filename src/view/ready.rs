@@ -78,9 +78,8 @@ impl State {
         let Ok((slot, node)) = Self::parts(ino) else { return true };
         if slot == SlotId::BLOBS {
             return self.row(BlobId(node)).is_ok_and(|row| {
-                let (store, digest) = (self.catalog.store(), &row.descriptor.digest);
-                (row.descriptor.size <= crate::blob::CHUNK || store.is_verified(digest))
-                    && store.is_near(digest)
+                let (store, blob) = (self.catalog.store(), &row.descriptor);
+                (blob.size <= crate::blob::CHUNK || store.is_verified(&blob.digest)) && store.is_near(blob)
             });
         }
         let Ok(here) = self.slot(slot) else { return true };

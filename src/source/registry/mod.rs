@@ -149,8 +149,8 @@ impl Source for Registry {
         (stats.requests.load(Relaxed), stats.bytes.load(Relaxed))
     }
 
-    fn is_near(&self, digest: &Digest) -> bool {
-        self.shared.store.has(digest)
+    fn is_near(&self, descriptor: &Descriptor) -> bool {
+        self.shared.store.has(&descriptor.digest, descriptor.size)
     }
 
     fn is_remote(&self) -> bool {

@@ -52,8 +52,8 @@ impl Nameless {
         Some(held.file.clone())
     }
 
-    pub(super) fn has(&self, digest: &Digest) -> bool {
-        self.files.lock().held.contains_key(digest)
+    pub(super) fn has(&self, digest: &Digest, size: u64) -> bool {
+        self.files.lock().held.get(digest).is_some_and(|held| held.len == size)
     }
 
     pub(super) fn remove(&self, digest: &Digest) {
@@ -133,6 +133,10 @@ mod tests {
         digest
     }
 
+    fn held(nameless: &Nameless, digest: &Digest) -> bool {
+        nameless.files.lock().held.contains_key(digest)
+    }
+
     #[test]
     fn what_was_used_longest_ago_goes_and_nothing_that_is_read() {
         let nameless = Nameless::new(9);
@@ -141,13 +145,13 @@ mod tests {
         nameless.find(&old).unwrap();
         nameless.find(&used).unwrap();
         let new = put(&nameless, b"jkl");
-        assert_eq!([&read, &old, &used, &new].map(|d| nameless.has(d)), [true, false, true, true]);
+        assert_eq!([&read, &old, &used, &new].map(|d| held(&nameless, d)), [true, false, true, true]);
         // Above the limit, alone but for what is read.
         let large = put(&nameless, b"0123456789");
-        assert_eq!([&read, &used, &new, &large].map(|d| nameless.has(d)), [true, false, false, true]);
+        assert_eq!([&read, &used, &new, &large].map(|d| held(&nameless, d)), [true, false, false, true]);
         drop(reader);
         put(&nameless, b"mno");
-        assert_eq!([&read, &large].map(|d| nameless.has(d)), [false, false]);
+        assert_eq!([&read, &large].map(|d| held(&nameless, d)), [false, false]);
     }
 
     #[test]
@@ -165,6 +169,6 @@ mod tests {
         let digest = put(&nameless, b"abc");
         let said = nameless.begin(1 << 62).unwrap_err().to_string();
         assert!(said.contains("bytes left") && said.contains(&(1_u64 << 62).to_string()), "{said}");
-        assert!(!nameless.has(&digest), "it would have made room");
+        assert!(!held(&nameless, &digest), "it would have made room");
     }
 }

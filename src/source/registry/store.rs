@@ -90,11 +90,12 @@ impl Store {
         Some(file)
     }
 
-    /// Says whether the blob is there.
-    pub(super) fn has(&self, digest: &Digest) -> bool {
-        self.held.lock().contains_key(digest)
-            || self.nameless.has(digest)
-            || self.path(digest).is_some_and(|path| path.exists())
+    /// Says whether the blob is there, of so many bytes: one that a descriptor states otherwise is asked for again.
+    pub(super) fn has(&self, digest: &Digest, size: u64) -> bool {
+        let held = self.held.lock().get(digest).and_then(|held| held.metadata().ok());
+        let named = || fs::symlink_metadata(self.path(digest)?).ok();
+        let is_it = |meta: fs::Metadata| meta.is_file() && meta.len() == size;
+        self.nameless.has(digest, size) || held.or_else(named).is_some_and(is_it)
     }
 
     /// Takes a blob away, because it is not what it should be.
@@ -305,10 +306,10 @@ mod tests {
         let digest = put(&store, b"content");
         assert_eq!(fs::metadata(&root).unwrap().mode() & 0o777, 0o700);
         let again = Store::new(Some(root.clone()), 1 << 20);
-        assert!(again.has(&digest) && again.find(&digest, Some(7)).is_some());
+        assert!(again.has(&digest, 7) && again.find(&digest, Some(7)).is_some());
         assert!(again.find(&digest, Some(8)).is_none(), "of another size");
         again.remove(&digest);
-        assert!(!again.has(&digest) && again.find(&digest, None).is_none());
+        assert!(!again.has(&digest, 7) && again.find(&digest, None).is_none());
         fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
         let part = Store::new(Some(root), 1).begin(&digest, 7).unwrap();
         assert_eq!(part.path, None, "others can write to it");
@@ -352,11 +353,11 @@ mod tests {
         age(&store, &old, 200);
         age(&store, &new, 100);
         store.evict();
-        assert_eq!([&old, &open, &new].map(|d| store.has(d)), [false, true, true]);
+        assert_eq!([&old, &open, &new].map(|d| store.has(d, 3)), [false, true, true]);
         drop((held, holder));
         let store = Store::new(Some(root), 3);
         store.evict();
-        assert_eq!([&open, &new].map(|d| store.has(d)), [false, true]);
+        assert_eq!([&open, &new].map(|d| store.has(d, 3)), [false, true]);
     }
 
     #[test]
