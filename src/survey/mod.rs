@@ -152,11 +152,11 @@ impl Survey {
         let mut survey = Self::default();
         for n in 0..catalog.groups().len() {
             let group = &catalog.groups()[n];
-            survey.entries += if group.same_as.is_none() { group.entries.len() } else { 0 };
             let wanted = image.is_none_or(|_| root == Some(n));
             if group.same_as.is_some() || !wanted {
                 continue;
             }
+            survey.entries += group.entries.len();
             match catalog.assumed_class(n) {
                 Class::Image => survey.images.push(surveyor.image(n)),
                 // Chosen by its name, an attestation is what it is as well.

@@ -218,6 +218,18 @@ fn a_damaged_document_is_told_and_a_source_that_is_none() {
     assert_eq!(inspect(Vec::<&str>::new()).code(), 2);
     layout.remove(&sample.config);
     assert_eq!(inspect([layout.path()]).code(), 0, "absent is not damaged");
+
+    let layout = Layout::new();
+    let image = named(layout.image(Platform("linux", "amd64", ""), "x"), "app:1");
+    let chart = layout.artifact("application/vnd.example.chart").file("c", "c").store();
+    layout.index(&[image, named(chart.descriptor(media::MANIFEST), "chart:1")]);
+    let entries = |done: &Done| serde_json::from_str::<Value>(&done.stdout).unwrap()["entries"].clone();
+    assert_eq!(entries(&inspect(["--json".as_ref(), layout.path()])), 2);
+    layout.flip(&chart, 3);
+    assert_eq!(inspect([layout.path()]).code(), 1, "an artifact's manifest");
+    let chosen = ["--json".as_ref(), "--image=app:1".as_ref(), layout.path()];
+    let done = inspect(chosen);
+    assert_eq!((done.code(), entries(&done)), (0, json!(1)), "of the one that was asked for");
 }
 
 #[test]

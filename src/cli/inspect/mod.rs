@@ -9,7 +9,8 @@ use super::args::InspectArgs;
 use super::opening::{self, Opened};
 use super::{FAILED, USAGE, fail, terminal};
 use crate::layer::LayerStore;
-use crate::survey::{Survey, Verdict};
+use crate::oci::MediaType;
+use crate::survey::{Artifact, Survey, Verdict};
 
 /// Runs the command.
 pub(super) fn command(args: InspectArgs) -> ExitCode {
@@ -32,9 +33,15 @@ pub(super) fn command(args: InspectArgs) -> ExitCode {
     terminal::print(&shown, if is_damaged(&survey) { FAILED } else { 0 })
 }
 
-/// Says whether a document that is there is not what it should be. One that is not there is no failure.
+/// Says whether a document that is there is not what it should be, or cannot be read. One that is not there is no failure.
 fn is_damaged(survey: &Survey) -> bool {
     let bad = |e: &crate::image::ImageError| Verdict::of_document(e) != Verdict::Absent;
+    // What has another media type is shown for what it is, and need not be a manifest.
+    let is_manifest = |artifact: &Artifact| artifact.entry.descriptor.kind() == MediaType::Manifest;
+    let mut manifests = survey.artifacts.iter().filter(|a| is_manifest(a)).map(|a| &a.manifest);
+    if manifests.any(|manifest| manifest.as_ref().err().is_some_and(bad)) {
+        return true;
+    }
     survey.images.iter().any(|image| {
         let platform_is_bad = |p: &crate::survey::PlatformReport| {
             p.manifest.as_ref().err().is_some_and(bad) || p.config.as_ref().err().is_some_and(bad)
