@@ -24,7 +24,7 @@ const SMALL_PIECE: usize = 64 << 10;
 /// Pieces under way between two threads.
 const PIECES: usize = 3;
 
-/// Longest stream we index: what its chunk digests take is bounded by it (16 MiB), and a bomb ends somewhere.
+/// Longest stream we index: what its chunk digests take is bounded by it (64 MiB), and a bomb ends somewhere.
 const MAX_STREAM: u64 = 256 << 30;
 
 /// Most memory for the windows of a stream's checkpoints. Beyond it every second one goes, and they lie further apart.
