@@ -206,6 +206,7 @@ fn a_connection_serves_one_blob_after_the_other() {
     }
     let stats = text(mount.join(".ocifs/stats"));
     let requests = stats.lines().find_map(|line| line.strip_prefix("ocifs_part_requests_total ")).unwrap();
-    assert!(requests.parse::<usize>().unwrap() >= 8, "{requests}");
-    assert!(made.load(SeqCst) - before <= 4, "{made:?}, {before} of them before, for {requests} requests");
+    // How many there are is the kernel's readahead's choice, and that of decoding ahead.
+    assert!(requests.parse::<usize>().unwrap() >= 4, "{requests}");
+    assert!(made.load(SeqCst) - before <= 2, "{made:?}, {before} of them before, for {requests} requests");
 }
