@@ -339,7 +339,7 @@ mod tests {
         let client = Client::new(reference, Http::new(timeout, None).unwrap(), false, true, timeout);
         let shared = Shared::new(client, Store::new(None, 1 << 20));
         let digest = Digest::of(Algorithm::Sha256, b"document").unwrap();
-        let (all_there, start) = (Barrier::new(8), Instant::now());
+        let all_there = Barrier::new(8);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
@@ -351,6 +351,5 @@ mod tests {
         });
         let asked = asked.load(SeqCst);
         assert!((1..=6).contains(&asked), "{asked}");
-        assert!(start.elapsed() < timeout * 2, "{:?}", start.elapsed());
     }
 }
