@@ -26,6 +26,7 @@ mod load;
 mod messages;
 mod model;
 mod mounting;
+mod overlay;
 mod past;
 mod realuse;
 mod referrers;

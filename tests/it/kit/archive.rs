@@ -82,6 +82,16 @@ impl Member {
         self.pax(format!("SCHILY.xattr.{name}"), value)
     }
 
+    /// The name.
+    pub(crate) fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Whether it is a symlink.
+    pub(crate) fn is_symlink(&self) -> bool {
+        self.kind == b'2'
+    }
+
     pub(super) fn write(&self, archive: &mut Vec<u8>) {
         let mut records = self.records.clone();
         if self.path.len() > 100 {
