@@ -13,12 +13,29 @@ use std::hash::{BuildHasher, RandomState};
 /// bound on entries does not bound them.
 pub(super) const MAX_NODES: usize = 1 << 24;
 
+/// Most regions of all sparse files of one tree, each of which takes 24 bytes here and may take three in a layer. A
+/// file has 2^20 at most, and real images few.
+pub(super) const MAX_REGIONS: usize = 1 << 24;
+
 /// The absence of a node or an entry.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// The tree has reached [`MAX_NODES`], or its names 4 GiB.
+/// The tree has reached [`MAX_NODES`], [`MAX_REGIONS`], or 4 GiB of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full;
+
+/// How much a tree may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) nodes: usize,
+    pub(super) regions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { nodes: MAX_NODES, regions: MAX_REGIONS }
+    }
+}
 
 /// One name in one directory.
 #[derive(Debug, Clone, Copy)]
@@ -45,8 +62,7 @@ pub(super) struct Builder {
     free_entry: u32,
     /// The extended attributes written last: many files in a row have the same.
     last_xattrs: std::ops::Range<usize>,
-    /// [`MAX_NODES`], but in tests.
-    limit: usize,
+    pub(super) limits: Limits,
     /// Counts how often something that a path can lead through went away.
     pub(super) turns: u64,
     /// Entries with names of AUFS bookkeeping, some of them gone again.
@@ -58,11 +74,11 @@ pub(super) struct Builder {
 impl Builder {
     /// Makes a tree of a root alone: 0755, owner 0:0, time 0.
     pub(super) fn new() -> Self {
-        Self::with_limit(MAX_NODES)
+        Self::with_limits(Limits::default())
     }
 
-    /// Makes the same with room for fewer nodes.
-    pub(super) fn with_limit(limit: usize) -> Self {
+    /// Makes the same with room for less.
+    pub(super) fn with_limits(limits: Limits) -> Self {
         Self {
             nodes: vec![Row { links: 1, ..implied_directory(0) }],
             entries: Vec::new(),
@@ -74,7 +90,7 @@ impl Builder {
             free_node: NONE,
             free_entry: NONE,
             last_xattrs: 0..0,
-            limit,
+            limits,
             turns: 0,
             metadata: Vec::new(),
             losses: None,
@@ -130,7 +146,7 @@ impl Builder {
             *self.row_mut(node) = row;
             return Ok(node);
         }
-        if self.nodes.len() >= self.limit {
+        if self.nodes.len() >= self.limits.nodes {
             return Err(Full);
         }
         self.nodes.push(row);
@@ -151,7 +167,7 @@ impl Builder {
     fn try_attach(&mut self, dir: u32, name: &[u8], node: u32, made: u32) -> Result<u32, Full> {
         let length = u8::try_from(name.len()).expect("names are cleaned before they get here");
         let at = self.room(name.len() + 1)?;
-        if self.free_entry == NONE && self.entries.len() >= 2 * self.limit {
+        if self.free_entry == NONE && self.entries.len() >= 2 * self.limits.nodes {
             return Err(Full);
         }
         self.bytes.push(length);
@@ -304,6 +320,22 @@ impl Builder {
         let at = self.room(bytes.len())?;
         self.bytes.extend_from_slice(bytes);
         Ok(at)
+    }
+
+    /// Stores the pieces of a sparse file and returns where they stand, and how many they are.
+    pub(super) fn store_extents(
+        &mut self,
+        extents: impl Iterator<Item = Extent>,
+    ) -> Result<(u32, u32), Full> {
+        let start = self.extents.len();
+        let room = self.limits.regions.saturating_sub(start);
+        self.extents.extend(extents.take(room + 1));
+        let count = self.extents.len() - start;
+        if count > room {
+            self.extents.truncate(start);
+            return Err(Full);
+        }
+        Ok((start as u32, count as u32))
     }
 
     /// Stores packed extended attributes and returns where they stand.

@@ -8,7 +8,7 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 
 use super::FileTree;
-use super::builder::{Builder, Full, NONE};
+use super::builder::{Builder, Full, Limits, NONE};
 use super::freeze::freeze;
 use super::merge::Merge;
 use super::node::{Row, Tag, name_at, packed_at};
@@ -20,7 +20,7 @@ pub const MAX_LOST: usize = 1 << 22;
 
 /// More was deleted than is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the layers delete more than {MAX_LOST} names, or have more nodes than one tree can have")]
+#[error("the layers delete more than {MAX_LOST} names, or have more than one tree can have")]
 pub struct TooManyLost;
 
 impl From<Full> for TooManyLost {
@@ -36,11 +36,20 @@ impl From<Full> for TooManyLost {
 ///
 /// # Errors
 ///
-/// Fails where more than [`MAX_LOST`] names go, or where a tree is full.
+/// Fails where more than [`MAX_LOST`] names go, or where all trees together hold more than one can.
 pub fn build_lost(
     layers: impl IntoIterator<Item = impl Borrow<Records>>,
 ) -> Result<Vec<FileTree>, TooManyLost> {
+    build_lost_within(Limits::default(), layers)
+}
+
+/// Makes the same with room for less.
+pub(super) fn build_lost_within(
+    limits: Limits,
+    layers: impl IntoIterator<Item = impl Borrow<Records>>,
+) -> Result<Vec<FileTree>, TooManyLost> {
     let mut merge = Merge::new();
+    merge.tree = Builder::with_limits(limits);
     merge.tree.losses = Some(Losses::default());
     let mut count = 0;
     for records in layers {
@@ -152,6 +161,9 @@ struct Sorter {
     /// The name of each directory that was met, in its parent.
     names: Vec<u32>,
     shown: Vec<Shown>,
+    /// How much the trees to come may hold: all of them together no more than one. A file that has a name of each
+    /// layer is in the tree of each, and so is a directory.
+    left: Limits,
 }
 
 impl Sorter {
@@ -159,7 +171,8 @@ impl Sorter {
         let mut lost = old.losses.take().map(|losses| losses.all).unwrap_or_default();
         lost.sort_unstable_by_key(|loss| loss.dir);
         let names = vec![NONE; old.nodes.len()];
-        Self { old, lost, names, shown: Vec::new() }
+        let left = old.limits;
+        Self { old, lost, names, shown: Vec::new(), left }
     }
 
     fn sort(mut self, layers: u32) -> Result<Vec<FileTree>, TooManyLost> {
@@ -170,7 +183,10 @@ impl Sorter {
         for layer in 0..layers {
             let (own, others) = rest.split_at(rest.partition_point(|shown| shown.layer <= layer));
             rest = others;
-            trees.push(self.tree(own)?);
+            let tree = self.tree(own)?;
+            self.left.nodes = self.left.nodes.saturating_sub(tree.nodes.len());
+            self.left.regions -= tree.extents.len();
+            trees.push(freeze(tree));
         }
         Ok(trees)
     }
@@ -217,8 +233,8 @@ impl Sorter {
     }
 
     /// Makes the tree of what one layer lost.
-    fn tree(&self, shown: &[Shown]) -> Result<FileTree, TooManyLost> {
-        let mut tree = Builder::new();
+    fn tree(&self, shown: &[Shown]) -> Result<Builder, TooManyLost> {
+        let mut tree = Builder::with_limits(self.left);
         let root = self.row(0, &mut tree)?;
         *tree.row_mut(0) = Row { links: 1, ..root };
         let (mut dirs, mut files) = (HashMap::from([(0, 0)]), HashMap::new());
@@ -246,7 +262,7 @@ impl Sorter {
             };
             tree.attach(dir, name_at(&self.old.bytes, one.name), node, 0)?;
         }
-        Ok(freeze(tree))
+        Ok(tree)
     }
 
     /// Copies what a row says to where `tree` keeps it; a directory comes without what is in it.
@@ -257,8 +273,7 @@ impl Sorter {
             Tag::Directory => (row.a, row.b, row.size) = (NONE, 0, 0),
             Tag::Symlink => row.a = tree.store(&self.old.bytes[a..a + b])?,
             Tag::Pieces => {
-                row.a = u32::try_from(tree.extents.len()).map_err(|_| Full)?;
-                tree.extents.extend_from_slice(&self.old.extents[a..a + b]);
+                (row.a, row.b) = tree.store_extents(self.old.extents[a..a + b].iter().copied())?;
             }
             Tag::Whole | Tag::CharDevice | Tag::BlockDevice | Tag::Fifo => {}
             Tag::Pending | Tag::Free => unreachable!("links are settled at the end of each layer"),

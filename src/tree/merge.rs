@@ -288,13 +288,8 @@ impl Merge {
                 Ok((Tag::Whole, first.stream_offset as u32, (first.stream_offset >> 32) as u32))
             }
             _ => {
-                let start = self.tree.extents.len();
-                self.tree.extents.extend(extents);
-                let count = self.tree.extents.len() - start;
-                match (u32::try_from(start), u32::try_from(count)) {
-                    (Ok(start), Ok(count)) => Ok((Tag::Pieces, start, count)),
-                    _ => Err(Complaint::Full),
-                }
+                let (start, count) = self.tree.store_extents(extents)?;
+                Ok((Tag::Pieces, start, count))
             }
         }
     }

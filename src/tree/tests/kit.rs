@@ -78,6 +78,29 @@ fn push(records: &mut Records, word: &str, header_offset: u64) {
     records.push(&record).unwrap();
 }
 
+/// Makes the records of a layer of sparse files, of so many regions each.
+pub(super) fn sparse(files: &[(&str, usize)]) -> Records {
+    let mut records = Records::new();
+    for (path, regions) in files {
+        let region = |n: usize| Extent { file_offset: 2 * n as u64, stream_offset: 512, length: 1 };
+        let extents: Vec<Extent> = (0..*regions).map(region).collect();
+        let record = Record {
+            path: path.as_bytes(),
+            kind: RecordKind::Regular,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: Time::default(),
+            size: 1 << 40,
+            extents: &extents,
+            xattrs: &[],
+            header_offset: 0,
+        };
+        records.push(&record).unwrap();
+    }
+    records
+}
+
 /// Writes a tree in the small language, checking on the way what every tree promises.
 pub(super) fn render(tree: &FileTree) -> String {
     let mut words = Vec::new();

@@ -1,7 +1,9 @@
 //! What later layers delete, hide and replace, layer by layer.
 
+use super::super::builder::Limits;
+use super::super::lost::build_lost_within;
 use super::super::*;
-use super::kit::{layer, render};
+use super::kit::{layer, render, sparse};
 
 /// Checks what each of some layers brought and the root filesystem does not show.
 #[track_caller]
@@ -115,4 +117,18 @@ fn sparse_files_and_attributes_are_taken_along() {
     assert_eq!((node.mode(), node.uid(), node.gid(), node.mtime().seconds), (0o4755, 1, 2, -1));
     assert_eq!(node.xattr(b"user.a"), Some(&b"1"[..]));
     assert_eq!(tree.entry_count(), 1);
+}
+
+/// Each layer gives a file one more name, and takes it away in the end: the file is in the tree of each.
+#[test]
+fn all_trees_together_hold_no_more_than_one() {
+    let links = ["b=>a", "c=>a", "d=>a", ".wh.a .wh.b .wh.c .wh.d"].map(layer);
+    let layers = || [sparse(&[("a", 5)])].into_iter().chain(links.clone());
+    let within = |regions| build_lost_within(Limits { regions, ..Limits::default() }, layers());
+    assert_eq!(within(20).unwrap().iter().map(FileTree::entry_count).collect::<Vec<_>>(), [1, 1, 1, 1, 0]);
+    assert!(within(19).is_err());
+    let deep = ["a/b/c/d/0", "a/b/c/d/1", ".wh.a"].map(layer);
+    let within = |nodes| build_lost_within(Limits { nodes, ..Limits::default() }, &deep).is_ok();
+    assert!(within(13));
+    assert!(!within(11));
 }

@@ -1,7 +1,8 @@
 //! What a finished tree says about its nodes, and what it costs.
 
+use super::super::builder::{Builder, Limits};
 use super::super::*;
-use super::kit::{complaints, layer};
+use super::kit::{complaints, layer, sparse};
 
 /// Returns the layer of the node at a path.
 fn layer_of(tree: &FileTree, path: &str) -> u32 {
@@ -99,13 +100,28 @@ fn problems_keep_no_endless_names() {
 #[test]
 fn a_full_tree_takes_no_more() {
     let mut merge = Merge::new();
-    merge.tree = builder::Builder::with_limit(5);
+    merge.tree = Builder::with_limits(Limits { nodes: 5, ..Limits::default() });
     merge.apply(0, &layer("a/b c d e f g=>c h/i j=>a/b k->no"));
     merge.apply(1, &layer(".wh.a l m d=2"));
     let (tree, problems) = merge.finish();
     assert_eq!(super::kit::render(&tree), "c d g=>c j l");
     let names = ["0:e:Full", "0:f:Full", "0:h/i:Full", "0:k:Full", "1:m:Full", "1:d:Full"];
     assert_eq!(complaints(&problems), names);
+}
+
+/// A layer of 499 KB, sixty sparse files of 2^20 regions each, took 3 GB.
+#[test]
+fn regions_of_sparse_files_are_bounded_together() {
+    let mut merge = Merge::new();
+    merge.tree.limits.regions = 10;
+    merge.apply(0, &sparse(&[("a", 4), ("b", 7), ("c", 6), ("d", 1)]));
+    let (tree, problems) = merge.finish();
+    assert_eq!(complaints(&problems), ["0:b:Full", "0:d:Full"]);
+    let regions = |path: &str| tree.node(tree.child(tree.root(), path.as_bytes()).unwrap()).extents().len();
+    assert_eq!((tree.entry_count(), regions("a"), regions("c")), (2, 4, 6));
+    let files: Vec<(String, usize)> = (0..17).map(|n| (format!("f{n:02}"), 1 << 20)).collect();
+    let files: Vec<(&str, usize)> = files.iter().map(|(path, regions)| (&**path, *regions)).collect();
+    assert_eq!(complaints(&build_rootfs([sparse(&files)]).1), ["0:f16:Full"]);
 }
 
 #[test]
