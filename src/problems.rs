@@ -59,6 +59,11 @@ struct Lines {
 impl Problems {
     /// Adds a problem and logs it, the first time it is met.
     pub fn add(&self, problem: &Problem) {
+        self.add_for(problem, 1);
+    }
+
+    /// Adds a problem that stands for `count` of them: so many are counted where it is not kept.
+    pub fn add_for(&self, problem: &Problem, count: u64) {
         let line = problem.to_string();
         let key = fingerprint(&line);
         let mut lines = self.0.lock();
@@ -66,7 +71,7 @@ impl Problems {
             return;
         }
         if lines.in_order.len() == MAX_PROBLEMS {
-            lines.dropped += 1;
+            lines.dropped += count;
             return;
         }
         lines.seen.insert(key);
@@ -126,5 +131,7 @@ mod tests {
         }
         assert_eq!(problems.count(), MAX_PROBLEMS as u64 + 5);
         assert!(problems.text().ends_with("… and 5 more\n"));
+        problems.add_for(&Problem::new("a", "100 more"), 100);
+        assert!(problems.text().ends_with("… and 105 more\n"));
     }
 }

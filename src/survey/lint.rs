@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::{Outcome, Plan};
-use crate::tree::Merge;
+use crate::tree::{Merge, Problem};
 
 /// Most lines about one root filesystem.
 const MAX_LINES: usize = 1_000;
@@ -33,7 +33,7 @@ pub(super) fn trees(plan: &Plan, outcomes: &[Outcome]) -> Vec<(String, String)> 
         }
         let (_, problems) = merge.finish();
         let path = format!("{}rootfs", unit.path);
-        let more = problems.len().saturating_sub(MAX_LINES);
+        let more: u64 = problems.iter().skip(MAX_LINES).map(Problem::count).sum();
         notes.extend(problems.iter().take(MAX_LINES).map(|problem| (path.clone(), problem.to_string())));
         if more > 0 {
             notes.push((path, format!("{more} more of the kind")));

@@ -12,7 +12,6 @@ use super::builder::{Builder, Full, Limits, NONE};
 use super::freeze::freeze;
 use super::merge::Merge;
 use super::node::{Row, Tag, name_at, packed_at};
-use super::problem::Complaint;
 use super::records::Records;
 
 /// Most names that may go. More would take more memory than a mount should have, and no real image comes near.
@@ -60,7 +59,7 @@ pub(super) fn build_lost_within(
         }
     }
     let Merge { tree, problems, .. } = merge;
-    match problems.into_vec().iter().any(|problem| problem.what == Complaint::Full) {
+    match problems.say_full() {
         true => Err(TooManyLost),
         false => Sorter::new(tree).sort(count),
     }

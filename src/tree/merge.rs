@@ -18,8 +18,8 @@ use std::collections::HashSet;
 
 /// Makes the tree of one layer alone: whiteout markers are the files they are, nothing is merged or hidden.
 ///
-/// `layer` is the number that nodes and problems carry. A hard link to what only a lower layer holds is left out and
-/// reported: this layer does not have the bytes.
+/// `layer` is the number that nodes and problems carry. A hard link to what only a lower layer holds is left out, and
+/// that is no problem: this layer does not have the bytes.
 pub fn build_layer(layer: u32, records: &Records) -> (FileTree, Vec<Problem>) {
     let mut merge = Merge { markers: Markers::Shown, ..Merge::new() };
     merge.apply(layer, records);
@@ -134,6 +134,10 @@ impl Merge {
     }
 
     pub(super) fn report(&mut self, stored: &Stored<'_>, what: Complaint) {
+        // In a layer alone a link to a file of a lower layer is ordinary; what dangles in the image, all layers tell.
+        if self.markers == Markers::Shown && matches!(what, Complaint::LinkMissing { .. }) {
+            return;
+        }
         self.problems.add(self.layer, stored.header_offset, stored.path, what);
     }
 

@@ -50,14 +50,12 @@ impl Files {
         number: u32,
         claim: &LayerClaim,
         options: &ViewOptions,
-        problem: &mut dyn FnMut(String),
+        problem: &mut dyn FnMut(String, u64),
     ) -> Result<Self, Error> {
         let layer = store.layer(&claim.descriptor, claim.diff_id.as_ref())?;
         tell(&layer, &claim.descriptor, "", problem);
         let (tree, problems) = tree::build_layer(number, &layer.records()?);
-        // A link to a file of a lower layer is ordinary; what dangles in the image, its rootfs tells.
-        let worth = |p: &&tree::Problem| !matches!(p.what, tree::Complaint::LinkMissing { .. });
-        problems.iter().filter(worth).for_each(|p| problem(p.to_string()));
+        problems.iter().for_each(|p| problem(p.to_string(), p.count()));
         Ok(Self::new(tree, vec![layer], number, false, options))
     }
 
@@ -66,11 +64,11 @@ impl Files {
         store: &Arc<LayerStore>,
         claims: &[LayerClaim],
         options: &ViewOptions,
-        problem: &mut dyn FnMut(String),
+        problem: &mut dyn FnMut(String, u64),
     ) -> Result<Self, Error> {
         let layers = opened(store, claims, problem)?;
         let (tree, problems) = built(&layers, |records| tree::build_rootfs(records))?;
-        problems.iter().for_each(|p| problem(p.to_string()));
+        problems.iter().for_each(|p| problem(p.to_string(), p.count()));
         Ok(Self::new(tree, layers, 0, true, options))
     }
 
@@ -79,7 +77,7 @@ impl Files {
         store: &Arc<LayerStore>,
         claims: &[LayerClaim],
         options: &ViewOptions,
-        problem: &mut dyn FnMut(String),
+        problem: &mut dyn FnMut(String, u64),
     ) -> Result<Vec<Self>, Error> {
         let layers = opened(store, claims, problem)?;
         let trees = built(&layers, |records| tree::build_lost(records))??;
@@ -278,7 +276,7 @@ fn pieces<'a>(node: &tree::Node<'a>, offset: u64, end: u64) -> impl Iterator<Ite
 fn opened(
     store: &Arc<LayerStore>,
     claims: &[LayerClaim],
-    problem: &mut dyn FnMut(String),
+    problem: &mut dyn FnMut(String, u64),
 ) -> Result<Vec<Arc<Layer>>, Error> {
     if claims.len() > MAX_LAYERS {
         return Err(Error::TooManyLayers { found: claims.len(), limit: MAX_LAYERS });
@@ -309,12 +307,12 @@ fn open_all(store: &Arc<LayerStore>, claims: &[LayerClaim]) -> Result<Vec<Arc<La
     opened.map(|layer| Ok(layer.ok_or_else(missing)??)).collect()
 }
 
-/// Tells what is odd about a layer.
-fn tell(layer: &Layer, descriptor: &Descriptor, prefix: &str, problem: &mut dyn FnMut(String)) {
+/// Tells what is odd about a layer, and how many problems each line stands for.
+fn tell(layer: &Layer, descriptor: &Descriptor, prefix: &str, problem: &mut dyn FnMut(String, u64)) {
     if let Some(line) = mistyped(descriptor, layer.compression(), layer.stream_len()) {
-        problem(format!("{prefix}{line}"));
+        problem(format!("{prefix}{line}"), 1);
     }
-    layer.problems().iter().for_each(|line| problem(format!("{prefix}{line}")));
+    layer.problems().iter().for_each(|line| problem(format!("{prefix}{line}"), 1));
 }
 
 /// Rewrites a symlink's target, seen from `depth` directories below the tree's root, so that it stays in the tree: an

@@ -62,7 +62,9 @@ impl State {
             }
             _ => path.clone(),
         };
-        let mut problem = |what: String| self.catalog.problems().add(&Problem::new(&*shown, what));
+        let mut problem = |what: String, count| {
+            self.catalog.problems().add_for(&Problem::new(&*shown, what), count);
+        };
         let (store, options, problem) = (&self.layers, &self.options, &mut problem);
         match graft {
             Graft::Diff(number, claim) => {

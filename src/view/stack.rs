@@ -48,7 +48,7 @@ impl Stack {
         &self,
         store: &Arc<LayerStore>,
         options: &ViewOptions,
-        problem: &mut dyn FnMut(String),
+        problem: &mut dyn FnMut(String, u64),
     ) -> Result<Arc<Files>, Error> {
         let mut whole = self.whole.lock();
         if let Some(whole) = &*whole {
@@ -64,7 +64,7 @@ impl Stack {
         last: u32,
         store: &Arc<LayerStore>,
         options: &ViewOptions,
-        problem: &mut dyn FnMut(String),
+        problem: &mut dyn FnMut(String, u64),
     ) -> Result<Arc<Files>, Error> {
         let claims = self.wanted(Some(last))?;
         match claims.len() == self.up_to(None)?.len() {
@@ -79,7 +79,7 @@ impl Stack {
         number: u32,
         store: &Arc<LayerStore>,
         options: &ViewOptions,
-        problem: &mut dyn FnMut(String),
+        problem: &mut dyn FnMut(String, u64),
     ) -> Result<Arc<Files>, Error> {
         let mut deleted = self.deleted.lock();
         if deleted.is_none() {

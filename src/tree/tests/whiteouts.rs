@@ -153,6 +153,6 @@ fn a_layer_alone_shows_its_markers() {
         &[],
     );
     alone("y=>.wh..wh.plnk/1 .wh..wh.plnk/1=a", ".wh..wh.plnk/ .wh..wh.plnk/1=a y=>.wh..wh.plnk/1", &[]);
-    alone("a b=>a c=>lower", "a b=>a", &["0:c:LinkMissing"]);
+    alone("a b=>a c=>lower d=>./", "a b=>a", &["0:d:LinkToDirectory"]);
     alone("a/x .wh.a", ".wh.a a/ a/x", &[]);
 }
