@@ -8,6 +8,9 @@ use super::problem::Complaint;
 /// Most symbolic links on the way to one directory; what Linux allows.
 pub const MAX_LINKS: u32 = 40;
 
+/// Bytes of a path put together behind a symbolic link that count as one component walked.
+const BYTES_PER_STEP: usize = 32;
+
 /// Components that may be walked behind symbolic links in any layer, however small.
 const FREE_STEPS: u64 = 1 << 20;
 
@@ -144,6 +147,9 @@ impl Walker {
                     self.spliced.extend_from_slice(target);
                     self.spliced.push(b'/');
                     self.spliced.extend_from_slice(self.path.get(at..).unwrap_or_default());
+                    // What is copied may never be walked: forty links, each of whose targets begins with the next.
+                    let copied = (self.spliced.len() / BYTES_PER_STEP) as u64;
+                    self.steps = self.steps.checked_sub(copied).ok_or(Stuck::Steps)?;
                     std::mem::swap(&mut self.path, &mut self.spliced);
                     at = 0;
                 }
