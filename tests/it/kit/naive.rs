@@ -58,9 +58,14 @@ impl Naive {
     /// Applies the next layer: first its markers, to what lies below; then its entries, in order.
     pub(crate) fn apply(&mut self, entries: &[Entry]) {
         let below = self.clone();
+        let gone = below.links_gone(entries);
         for entry in entries {
             let (parent, name) = split(&entry.path);
             let Some(hidden) = name.strip_prefix(".wh.") else { continue };
+            let inside = format!("{parent}/");
+            if gone.iter().any(|link| inside.starts_with(&format!("{link}/"))) {
+                continue;
+            }
             let Some(directory) = below.walk(0, parent, &mut 0) else { continue };
             match hidden {
                 ".wh..opq" => self.inodes[directory].children.clear(),
@@ -76,6 +81,25 @@ impl Naive {
             }
         }
         self.layers += 1;
+    }
+
+    /// The symlinks here that entries of the next layer hide, or put a directory in the place of.
+    fn links_gone(&self, entries: &[Entry]) -> Vec<String> {
+        let mut gone = Vec::new();
+        for entry in entries {
+            let (parent, name) = split(&entry.path);
+            let name = match name.strip_prefix(".wh.") {
+                Some(hidden) => hidden,
+                None if entry.what == What::Dir => name,
+                None => continue,
+            };
+            let Some(directory) = self.walk(0, parent, &mut 0) else { continue };
+            let child = self.inodes[directory].children.get(name);
+            if child.is_some_and(|child| matches!(self.inodes[*child].what, What::Symlink(_))) {
+                gone.push(if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") });
+            }
+        }
+        gone
     }
 
     fn add(&mut self, entry: &Entry, below: &Self) -> Option<()> {
