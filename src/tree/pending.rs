@@ -11,7 +11,7 @@ use super::name;
 use super::node::{Row, Tag};
 use super::problem::{self, Complaint};
 use super::records::{RecordKind, Records, Stored};
-use super::resolve::Missing;
+use super::resolve::{Missing, Stuck};
 
 /// A hard link, as it comes.
 pub(super) struct Link<'a> {
@@ -60,7 +60,7 @@ impl Merge {
         let mut targets = Vec::with_capacity(records.hard_links() as usize);
         for stored in records.iter() {
             if let RecordKind::HardLink { target } = stored.kind {
-                let node = self.look(target).map_or(NONE, |entry| self.tree.entry(entry).node);
+                let node = self.look(target).ok().flatten().map_or(NONE, |entry| self.tree.entry(entry).node);
                 let linkable = node != NONE && self.tree.row(node).tag != Tag::Directory;
                 if linkable {
                     self.tree.hold(node);
@@ -72,30 +72,24 @@ impl Merge {
     }
 
     /// Returns the entry at a raw path, through symlinked parents; a symbolic link at its end stands for itself.
-    fn look(&mut self, raw: &[u8]) -> Option<u32> {
+    fn look(&mut self, raw: &[u8]) -> Result<Option<u32>, Stuck> {
         let mut path = std::mem::take(&mut self.target);
-        let found = name::clean(raw, &mut path).ok().and_then(|_| {
-            let (parent, last) = name::split(&path);
-            let dir = self.walker.directory(&mut self.tree, parent, Missing::Stop).ok()??;
-            self.tree.find(dir, last)
-        });
+        let found = match name::clean(raw, &mut path) {
+            Ok(_) => {
+                let (parent, last) = name::split(&path);
+                let dir = self.walker.directory(&mut self.tree, parent, Missing::Stop);
+                dir.map(|dir| dir.and_then(|dir| self.tree.find(dir, last)))
+            }
+            Err(_) => Ok(None),
+        };
         self.target = path;
         found
     }
 
-    fn is_directory(&mut self, raw: &[u8]) -> bool {
-        let mut path = Vec::new();
-        let cleaned = name::clean(raw, &mut path).is_ok();
-        cleaned && path.is_empty()
-            || self.look(raw).is_some_and(|entry| {
-                let node = self.tree.entry(entry).node;
-                self.tree.row(node).tag == Tag::Directory
-            })
-    }
-
     /// Adds a hard link: at once if its own layer already has the target, else waiting.
     pub(super) fn link(&mut self, link: &Link<'_>) -> Result<(), Complaint> {
-        let seen = self.look(link.target);
+        // Why it cannot be reached is asked again should nothing else come of the link.
+        let seen = self.look(link.target).ok().flatten();
         let node = seen.map_or(NONE, |entry| self.tree.entry(entry).node);
         let tag = seen.map(|_| self.tree.row(node).tag).filter(|tag| *tag != Tag::Directory);
         let own = seen.is_some_and(|entry| self.is_own(entry));
@@ -137,12 +131,19 @@ impl Merge {
     }
 
     /// Says what is wrong with a link that leads to no file.
-    fn dangling(&mut self, target: &[u8]) -> Complaint {
-        let directory = self.is_directory(target);
-        let target = problem::shown(target);
-        match directory {
-            true => Complaint::LinkToDirectory { target },
-            false => Complaint::LinkMissing { target },
+    fn dangling(&mut self, raw: &[u8]) -> Complaint {
+        let target = problem::shown(raw);
+        let mut path = Vec::new();
+        if name::clean(raw, &mut path).is_ok() && path.is_empty() {
+            return Complaint::LinkToDirectory { target };
+        }
+        match self.look(raw) {
+            Err(Stuck::Loop) => Complaint::LinkLoop { target },
+            Err(stuck) => stuck.into(),
+            Ok(Some(entry)) if self.tree.row(self.tree.entry(entry).node).tag == Tag::Directory => {
+                Complaint::LinkToDirectory { target }
+            }
+            Ok(_) => Complaint::LinkMissing { target },
         }
     }
 
@@ -267,7 +268,8 @@ impl Merge {
         if let Some(step) = self.through(earlier, circle) {
             return step;
         }
-        if let Some(entry) = self.look(target(&records.at(at))).filter(|entry| self.is_own(*entry))
+        let seen = self.look(target(&records.at(at))).ok().flatten();
+        if let Some(entry) = seen.filter(|entry| self.is_own(*entry))
             && let Some(step) = self.through(self.tree.entry(entry).node, circle)
         {
             return step;

@@ -43,7 +43,9 @@ impl Problem {
     /// Returns the bytes of names that it keeps.
     fn text(&self) -> usize {
         let target = match &self.what {
-            Complaint::LinkMissing { target } | Complaint::LinkToDirectory { target } => target.len(),
+            Complaint::LinkMissing { target }
+            | Complaint::LinkLoop { target }
+            | Complaint::LinkToDirectory { target } => target.len(),
             _ => 0,
         };
         self.path.len() + target
@@ -76,6 +78,9 @@ pub enum Complaint {
     /// The parents lead through more than [`MAX_LINKS`] symbolic links. Left out.
     #[error("left out: its parents lead through more than {MAX_LINKS} symbolic links")]
     ParentLoop,
+    /// The parents lead through a symbolic link to something that is no directory. Left out, and that stays.
+    #[error("left out: its parents lead through a symbolic link to something that is no directory")]
+    ParentNotDirectory,
     /// The layer's entries lead through symbolic links more often than any honest layer's. Left out.
     #[error("left out: the layer's entries lead through too many symbolic links")]
     TooManySteps,
@@ -88,6 +93,15 @@ pub enum Complaint {
     /// A hard link to what neither the layer nor those below hold. Left out.
     #[error("left out: a hard link to {}, which does not exist", target.escape_ascii())]
     LinkMissing {
+        /// The target, as the archive has it; its first 1000 bytes.
+        target: Vec<u8>,
+    },
+    /// A hard link to something whose parents lead through more than [`MAX_LINKS`] symbolic links. Left out.
+    #[error(
+        "left out: a hard link to {}, whose parents lead through more than {MAX_LINKS} symbolic links",
+        target.escape_ascii()
+    )]
+    LinkLoop {
         /// The target, as the archive has it; its first 1000 bytes.
         target: Vec<u8>,
     },

@@ -23,6 +23,8 @@ const STEPS_PER_RECORD: u64 = 64;
 pub(super) enum Stuck {
     Loop,
     Steps,
+    /// A symbolic link leads to something that is no directory, and it may not be made one.
+    NotDirectory,
     Name(NameError),
     Full,
 }
@@ -44,6 +46,7 @@ impl From<Stuck> for Complaint {
         match stuck {
             Stuck::Loop => Self::ParentLoop,
             Stuck::Steps => Self::TooManySteps,
+            Stuck::NotDirectory => Self::ParentNotDirectory,
             Stuck::Name(error) => Self::Name(error),
             Stuck::Full => Self::Full,
         }
@@ -55,7 +58,8 @@ impl From<Stuck> for Complaint {
 pub(super) enum Missing {
     /// Say that there is none.
     Stop,
-    /// Make it, also in the place of something else.
+    /// Make it, also in the place of something else; but not behind a symbolic link, where it is something that the
+    /// path does not name.
     Make,
 }
 
@@ -154,6 +158,7 @@ impl Walker {
                     at = 0;
                 }
                 _ if missing == Missing::Stop => return Ok(None),
+                Some(_) if links > 0 => return Err(Stuck::NotDirectory),
                 _ => {
                     name::check(part).map_err(Stuck::Name)?;
                     let new = tree.add_node(implied_directory(self.layer))?;

@@ -28,7 +28,25 @@ fn symlinked_parents_are_followed() {
     check(&["lib->../../../../tmp", "lib/f"], "lib->../../../../tmp tmp/ tmp/f");
     check(&["a/b/ a/l->../c/./ c/", "a/l/x"], "a/ a/b/ a/l->../c/./ c/ c/x");
     check(&["b->c c->d d/ ", "b/x/y"], "b->c c->d d/ d/x/ d/x/y");
-    check(&["f=1 l->f", "l/x"], "f/ f/x l->f");
+}
+
+/// A file that the path does not name became a directory, and nothing was said.
+#[test]
+fn no_file_behind_a_symbolic_link_makes_room() {
+    flawed(
+        &["etc/passwd=root p->etc/passwd", "p/x q"],
+        "etc/ etc/passwd=root p->etc/passwd q",
+        &["1:p/x:ParentNotDirectory"],
+    );
+    flawed(&["f=1 l->f l/x"], "f=1 l->f", &["0:l/x:ParentNotDirectory"]);
+    flawed(
+        &["usr/lib/f=1 lib->usr/lib", "lib/f/x"],
+        "lib->usr/lib usr/ usr/lib/ usr/lib/f=1",
+        &["1:lib/f/x:ParentNotDirectory"],
+    );
+    flawed(&["f%p l->f a=x", "l/b=>a"], "a=x f%p l->f", &["1:l/b:ParentNotDirectory"]);
+    check(&["f=1 l->f", "l/ l/x"], "f=1 l/ l/x");
+    check(&["f=1 l->g", "l/x"], "f=1 g/ g/x l->g");
 }
 
 #[test]
@@ -66,6 +84,12 @@ fn long_targets_behind_symbolic_links_count() {
     let names = super::kit::complaints(&problems);
     let loops = names.iter().filter(|name| name.ends_with("ParentLoop")).count();
     assert!(names.len() == 100 && (1..20).contains(&loops), "{loops} of {names:?}");
+    let hard: String = (0..100).map(|i| format!("h{i}=>l0/f ")).collect();
+    let (_, problems) = super::super::build_rootfs([super::kit::layer(&format!("{links}{hard}"))]);
+    let names = super::kit::complaints(&problems);
+    let loops = names.iter().filter(|name| name.ends_with("LinkLoop")).count();
+    let steps = names.iter().filter(|name| name.ends_with("TooManySteps")).count();
+    assert!(loops > 0 && steps > 0 && loops + steps == 100, "{names:?}");
 }
 
 #[test]

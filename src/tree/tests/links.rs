@@ -63,7 +63,8 @@ fn dangling_links_are_left_out() {
     check(&["b=x", "a=>b b=>a"], "a=x b=>a");
     flawed(&["d/ b=>d"], "d/", &["0:b:LinkToDirectory"]);
     flawed(&["d/x", "b=>d/"], "d/ d/x", &["1:b:LinkToDirectory"]);
-    flawed(&["a->b b->a c=>a/x"], "a->b b->a", &["0:c:LinkMissing"]);
+    flawed(&["a->b b->a c=>a/x"], "a->b b->a", &["0:c:LinkLoop"]);
+    flawed(&["a->b b->a", "c=>a/x z/x"], "a->b b->a z/ z/x", &["1:c:LinkLoop"]);
 }
 
 #[test]

@@ -39,7 +39,8 @@ fn remove(tree: &mut Tree, path: &[String]) {
     tree.retain(|other, _| !other.starts_with(path));
 }
 
-/// Resolves all but links at the end of `path`; `make` is told of each directory that is missing.
+/// Resolves all but links at the end of `path`, and says which directories are missing; `None` where links go in circles
+/// or lead to something that is no directory.
 fn resolve(tree: &Tree, path: &[String], mut links: u32) -> Option<(Vec<String>, Vec<Vec<String>>)> {
     let mut done: Vec<String> = Vec::new();
     let mut missing = Vec::new();
@@ -64,6 +65,7 @@ fn resolve(tree: &Tree, path: &[String], mut links: u32) -> Option<(Vec<String>,
                 missing.extend(more);
                 return Some((end, missing));
             }
+            Some(_) if links > 0 => return None,
             _ => missing.push(done.clone()),
         }
     }

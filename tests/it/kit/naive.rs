@@ -171,7 +171,7 @@ impl Naive {
         way.last().copied()
     }
 
-    /// Like `walk`, but makes directories of what is missing or no directory.
+    /// Like `walk`, but makes directories of what is missing or, where no symlink led there, no directory.
     fn make(&mut self, from: usize, path: &str, links: &mut u32) -> Option<usize> {
         let mut way = if path.starts_with('/') { vec![0] } else { self.way(from) };
         for part in path.split('/').filter(|part| !part.is_empty()) {
@@ -193,6 +193,7 @@ impl Naive {
                     let end = self.make(here, &target, links)?;
                     way = self.way(end);
                 }
+                Some(_) if *links > 0 => return None,
                 _ => {
                     let made = self.inode(What::Dir, 0o755);
                     self.inodes[here].children.insert(part.to_owned(), made);
