@@ -17,10 +17,15 @@ pub(super) const MAX_NODES: usize = 1 << 24;
 /// file has 2^20 at most, and real images few.
 pub(super) const MAX_REGIONS: usize = 1 << 24;
 
+/// Most bytes of names, symlink targets and extended attributes of one tree, those that went included: two million
+/// names of 255 bytes, or 31 bytes for each of [`MAX_NODES`]. What goes is not taken out of them, so without a bound of its own
+/// a file stated again and again with other attributes would fill all the 4 GiB that places among them can name.
+pub(super) const MAX_BYTES: usize = 512 << 20;
+
 /// The absence of a node or an entry.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// The tree has reached [`MAX_NODES`], [`MAX_REGIONS`], or 4 GiB of names.
+/// The tree has reached [`MAX_NODES`], [`MAX_REGIONS`] or [`MAX_BYTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full;
 
@@ -29,11 +34,12 @@ pub(super) struct Full;
 pub(super) struct Limits {
     pub(super) nodes: usize,
     pub(super) regions: usize,
+    pub(super) bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { nodes: MAX_NODES, regions: MAX_REGIONS }
+        Self { nodes: MAX_NODES, regions: MAX_REGIONS, bytes: MAX_BYTES }
     }
 }
 
@@ -359,7 +365,7 @@ impl Builder {
         self.bytes
             .len()
             .checked_add(more)
-            .filter(|end| *end <= u32::MAX as usize)
+            .filter(|end| *end <= self.limits.bytes)
             .map(|_| self.bytes.len() as u32)
             .ok_or(Full)
     }
@@ -382,3 +388,5 @@ pub(super) fn implied_directory(layer: u32) -> Row {
         tag: Tag::Directory,
     }
 }
+
+const _: () = assert!(MAX_BYTES <= u32::MAX as usize, "a place among the bytes fits into 32 bits");

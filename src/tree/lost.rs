@@ -185,6 +185,7 @@ impl Sorter {
             let tree = self.tree(own)?;
             self.left.nodes = self.left.nodes.saturating_sub(tree.nodes.len());
             self.left.regions -= tree.extents.len();
+            self.left.bytes = self.left.bytes.saturating_sub(tree.bytes.len());
             trees.push(freeze(tree));
         }
         Ok(trees)

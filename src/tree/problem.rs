@@ -111,7 +111,7 @@ pub enum Complaint {
         /// The target, as the archive has it; its first 1000 bytes.
         target: Vec<u8>,
     },
-    /// The tree has as many nodes, bytes of names or regions of sparse files as one tree can have. Left out.
+    /// The tree has as many nodes, bytes of names and attributes, or regions of sparse files as one tree can have. Left out.
     #[error("left out: the tree is full")]
     Full,
     /// There are more problems with this layer than are kept.

@@ -143,6 +143,24 @@ fn regions_of_sparse_files_are_bounded_together() {
     assert_eq!(complaints(&build_rootfs([sparse(&files)]).1), ["0:f16:Full"]);
 }
 
+/// Attributes that went were kept, up to 4 GiB of them.
+#[test]
+fn names_and_attributes_are_bounded() {
+    let again = |n: usize| format!("a@user.n={n:0>40} ");
+    let words: String = (0..50).map(again).collect();
+    let mut merge = Merge::new();
+    merge.tree.limits.bytes = 1000;
+    merge.apply(0, &layer(&words));
+    assert!(merge.tree.bytes.len() <= 1000);
+    merge.apply(1, &layer("b c->target"));
+    let (tree, problems) = merge.finish();
+    let full = complaints(&problems).into_iter().filter(|problem| problem == "0:a:Full").count();
+    assert!((20..40).contains(&full), "{full}");
+    let value = tree.node(tree.child(tree.root(), b"a").unwrap()).xattr(b"user.n").unwrap();
+    assert_eq!(value, format!("{:0>40}", 49 - full).as_bytes(), "the last that has room");
+    assert_eq!(tree.entry_count(), 3, "what takes little still has room");
+}
+
 #[test]
 fn a_node_number_is_checked() {
     let (tree, _) = build_rootfs([layer("a b")]);
