@@ -19,6 +19,16 @@ use crate::tar::{
 /// Longest contents of a layer, in bytes: what a pass goes over as well.
 const MAX_CONTENTS: u64 = 256 << 30;
 
+/// Bytes that chunks may have before them in their members, for each of their own. Tools that put small files together
+/// cut at some ten thousand bytes, and have a few dozen in a member.
+const MOST_SKIPPED: u64 = 16;
+
+/// Bytes that a chunk counts for besides its own: its tar header is decompressed with it.
+const HEADER: u64 = 1024;
+
+/// Bytes that may be before chunks whatever these are.
+const FREE_SKIPS: u64 = 64 << 20;
+
 /// Pieces that the table itself is read in, as a file of the layer.
 const OWN_PIECE: usize = 4 << 20;
 
@@ -46,7 +56,7 @@ pub fn read(
     own: Option<&stargz::Table>,
     sink: &mut dyn FnMut(&Entry),
 ) -> Result<Contents, TocError> {
-    let mut reader = Reader { end, contents: Contents::default(), open: None, sink };
+    let mut reader = Reader { end, contents: Contents::default(), open: None, skipped: 0, stored: 0, sink };
     let mut listing = Listing { reader: &mut reader, version: false, entries: None, wrong: None };
     let mut json = serde_json::Deserializer::from_slice(json);
     let done = json.deserialize_map(&mut listing).and_then(|()| json.end());
@@ -61,6 +71,7 @@ pub fn read(
     let entries = entries.ok_or_else(|| TocError::Json("it has no entries".to_owned()))?;
     let index = entries.saturating_sub(1);
     reader.finish_file().map_err(|what| TocError::Entry { index, what })?;
+    reader.check_skips()?;
     if let Some(own) = own {
         reader.take_own(own).map_err(|what| TocError::Entry { index: index + 1, what })?;
     }
@@ -164,6 +175,10 @@ struct Reader<'a> {
     end: u64,
     contents: Contents,
     open: Option<Open>,
+    /// How many bytes stand before the chunks in their members, in all.
+    skipped: u64,
+    /// How many bytes the chunks are, with their headers.
+    stored: u64,
     sink: &'a mut dyn FnMut(&Entry),
 }
 
@@ -222,6 +237,9 @@ impl Reader<'_> {
                 // A file of one chunk need not say its digest twice.
                 let whole = (len == open.entry.size).then_some("digest");
                 let digest = fields.digest(["chunkDigest"].into_iter().chain(whole))?;
+                // At most 2^21 times: no such sum is too large.
+                self.skipped += skip;
+                self.stored += len + HEADER;
                 Chunk { offset, packed_offset, packed_len: 1, skip: skip as u32, digest }
             }
             Some(_) => return Err("is a chunk of a kind we do not know"),
@@ -238,6 +256,15 @@ impl Reader<'_> {
         }
         self.contents.chunks.push(chunk);
         Ok(())
+    }
+
+    /// Holds what reading every chunk once decompresses on the way against what it gives.
+    fn check_skips(&self) -> Result<(), TocError> {
+        let (skipped, stored) = (self.skipped, self.stored);
+        match skipped <= MOST_SKIPPED * stored + FREE_SKIPS {
+            true => Ok(()),
+            false => Err(TocError::Skips { skipped, stored }),
+        }
     }
 
     /// Hands out the file whose chunks were coming in; all of it must have come.

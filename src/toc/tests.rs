@@ -128,6 +128,29 @@ fn whatever_is_in_doubt_is_refused() {
     }
 }
 
+/// Reading such a layer would decompress 32 MiB for each byte of it.
+#[test]
+fn chunks_far_behind_the_beginnings_of_their_members_are_refused() {
+    let chunk = |n: usize, skip: u64| {
+        let kind = if n == 0 { r#""type":"reg","size":100"# } else { r#""type":"chunk""# };
+        format!(
+            r#"{{{kind},"name":"f","offset":1,"innerOffset":{skip},"chunkOffset":{n},"chunkSize":1,"chunkDigest":`D`}}"#
+        )
+    };
+    let rest = r#"{"type":"chunk","name":"f","chunkOffset":3,"chunkSize":97,"chunkType":"zeros"}"#;
+    let table = |skip| format!("{},{},{},{rest}", chunk(0, MAX_CHUNK), chunk(1, MAX_CHUNK), chunk(2, skip));
+    assert!(read_entries(&table(16 * 3 * 1025)).is_ok());
+    refuse(&table(16 * 3 * 1025 + 1), "decompress 67158065 bytes");
+    // Forty files of 100 bytes in a member, as --estargz-min-chunk-size makes them.
+    let small = |n: u64| {
+        let (member, inner) = (n / 40, n % 40 * 1024 + 512);
+        format!(
+            r#"{{"type":"reg","name":"{n}","size":100,"offset":{member},"innerOffset":{inner},"digest":`D`}}"#
+        )
+    };
+    assert!(read_entries(&(0..10_000).map(small).collect::<Vec<_>>().join(",")).is_ok());
+}
+
 /// Whatever bytes are turned over in a good table, what is taken of it is in order.
 #[test]
 fn a_damaged_table_does_no_harm() {
