@@ -220,6 +220,27 @@ fn offsets_at_the_end_of_numbers_do_not_overflow() {
     }
 }
 
+/// Fourteen bytes took 47 µs, however many of them there were.
+#[test]
+fn bzip2_streams_that_yield_nothing_come_to_an_end() {
+    let scanned = |parts: &[Vec<u8>]| scan_all(Compression::Bzip2, &parts.concat(), 1 << 20);
+    let (empty, thin, block) = (kit::bzip2(b""), kit::bzip2(b"x"), kit::bzip2(&[b'x'; 512]));
+    assert_eq!(scanned(&vec![empty.clone(); 1000]).unwrap().0, b"");
+    assert_eq!(scanned(&vec![thin.clone(); 1000]).unwrap().0.len(), 1000);
+    assert_eq!(scanned(&vec![block.clone(); 3000]).unwrap().0.len(), 3000 * 512);
+    let all = |n| {
+        scanned(&[vec![empty.clone(); n], vec![kit::bzip2(&[b'x'; 5120])], vec![thin.clone(); 10]].concat())
+    };
+    assert!(all(999).is_ok());
+    for streams in [vec![empty.clone(); 1001], vec![thin; 1001], [vec![block; 9], vec![empty; 1001]].concat()]
+    {
+        match scanned(&streams) {
+            Err(CodecError::Corrupt { what, .. }) => assert_eq!(what, "too many streams that yield nothing"),
+            other => panic!("{:?}", other.map(|(plain, ..)| plain.len())),
+        }
+    }
+}
+
 /// 1000 empty members, and 1000 empty frames, are one empty stream.
 #[test]
 fn empty_members_and_frames_yield_nothing() {
