@@ -27,6 +27,8 @@ enum State {
     Header,
     /// A header, or else `stored` bytes of data that the entry before should not have.
     HeaderOrData { stored: u64, owner: Owner },
+    /// The end of the archive, or else `stored` bytes of such data, of which the first `passed` are zeros.
+    EndOrData { stored: u64, owner: Owner, passed: u64 },
     /// The content of an extended header.
     Records { kind: Extension, content: Vec<u8>, data: Data },
     /// A block that continues an old GNU sparse map.
@@ -128,6 +130,7 @@ impl Parser {
             State::Ended(_) => u64::MAX,
             State::Header
             | State::HeaderOrData { .. }
+            | State::EndOrData { .. }
             | State::Records { .. }
             | State::SparseBlock(_)
             | State::SparseMap { .. } => 0,
@@ -159,9 +162,18 @@ impl Parser {
             State::Ended(None) => {}
             State::Ended(Some(error)) => return Err(error.clone()),
             // A writer that ends with fewer zeros than it should has still ended.
-            State::Header | State::HeaderOrData { .. } if partial.iter().all(|byte| *byte == 0) => {}
+            State::Header | State::HeaderOrData { .. } | State::EndOrData { .. }
+                if partial.iter().all(|byte| *byte == 0) => {}
             State::HeaderOrData { stored, owner } if *stored <= self.filled as u64 => {
                 sink(owner.stray(*stored));
+            }
+            State::EndOrData { stored, owner, passed } => {
+                // Behind data that were all zeros there is no more to tell them from the end.
+                let missing = stored.saturating_sub(passed + self.filled as u64);
+                if passed < stored {
+                    sink(owner.stray(*stored));
+                    cut(Data { left: missing, padding: 0, header: owner.header })?;
+                }
             }
             State::Header | State::HeaderOrData { .. } | State::SparseBlock(_) => {
                 let got = self.filled as u64;
@@ -176,7 +188,7 @@ impl Parser {
     /// Takes some bytes from the front of a piece that is not empty, at least one, and says how many.
     fn step(&mut self, piece: &[u8], sink: &mut dyn FnMut(Event)) -> usize {
         match &mut self.state {
-            State::Header | State::HeaderOrData { .. } | State::SparseBlock(_) => {
+            State::Header | State::HeaderOrData { .. } | State::EndOrData { .. } | State::SparseBlock(_) => {
                 let wanted = BLOCK - self.filled;
                 if self.filled == 0
                     && let Some(block) = piece.first_chunk::<BLOCK>()
@@ -247,8 +259,45 @@ impl Parser {
                 data.pass(block);
                 self.pass_over(data);
             }
+            State::HeaderOrData { stored, owner } if is_zero(block) => {
+                self.state = State::EndOrData { stored, owner, passed: BLOCK as u64 };
+            }
+            State::EndOrData { stored, owner, passed } => {
+                self.end_or_data(stored, owner, passed, block, sink)
+            }
             _ => self.header(block, sink),
         }
+    }
+
+    /// Takes a block behind zeros that are the end of the archive, or data of a member that should have none.
+    ///
+    /// They are data where more data follow, and where a header follows just where data would end. A header before
+    /// that belongs to an archive behind this one.
+    fn end_or_data(
+        &mut self,
+        stored: u64,
+        owner: Owner,
+        passed: u64,
+        block: &Block,
+        sink: &mut dyn FnMut(Event),
+    ) {
+        let (is_header, all) = (Header(block).checksum_holds(), passed >= stored);
+        self.state = match is_zero(block) {
+            true if all => State::Ended(None),
+            true => State::EndOrData { stored, owner, passed: passed + BLOCK as u64 },
+            false if all && is_header => {
+                sink(owner.stray(stored));
+                return self.header(block, sink);
+            }
+            false if all || is_header => State::Ended(None),
+            false => {
+                sink(owner.stray(stored));
+                let mut data = Data::new(stored, owner.header);
+                data.drop_front(passed);
+                data.pass(block);
+                return self.pass_over(data);
+            }
+        };
     }
 
     fn header(&mut self, block: &Block, sink: &mut dyn FnMut(Event)) {
@@ -320,8 +369,8 @@ impl Parser {
         let draft = draft(header, at, stored, pending, sink);
 
         // Links, devices and directories have no data, yet some writers state a size: of the link's target,
-        // of the directory on disk. Others really write data. So the block that follows decides: a header or the
-        // end means that there are none. A size in a PAX record is there to be believed (pax writes the data of
+        // of the directory on disk. Others really write data. So the block that follows decides: a header, or the
+        // end with nothing behind it, means that there are none. A size in a PAX record is there to be believed (pax writes the data of
         // hard links, and they may look like a header when the file is an archive).
         if matches!(flag, b'1'..=b'6') && !explicit && stored > 0 {
             let name = match &draft {

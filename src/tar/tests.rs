@@ -119,6 +119,34 @@ fn a_header_or_data_behind_what_has_none() {
     );
 }
 
+/// A link whose data were all NULs ended the archive, and what came behind was missing without a word.
+#[test]
+fn zeros_behind_what_has_none_are_its_end_or_its_data() {
+    let head = |size| tar().head(b'1', "b", size).link("a");
+    let told = |size: u64| format!("? b at 0: {size} bytes of data behind a member that has none");
+    for size in [3, 512, 600, 1500] {
+        let zeros = vec![0; size as usize];
+        check(head(size).data(&zeros).file("z", "1").end(), &["h b=>a", &told(size), "f z=1"]);
+        // An archive's end, however long: zeros, nothing, or what is no header behind.
+        for end in [0, 512, 1024, 4096] {
+            check(head(size).raw(vec![0; end]), &["h b=>a"]);
+        }
+        check(head(size).raw([0; 10_240]).raw(b"junk"), &["h b=>a"]);
+        check(head(size).raw([0; 10_240]).data(b"junk").file("z", "1"), &["h b=>a"]);
+    }
+    // Data that begin with zeros, and go on.
+    let mut data = vec![0; 1024];
+    data.extend(b"then this");
+    check(head(1033).data(&data).file("z", "1").end(), &["h b=>a", &told(1033), "f z=1"]);
+    check(head(1033).raw(&data), &["h b=>a", &told(1033)]);
+    let cut = "tar member at 0: stream ends 7 bytes before its data does";
+    check(head(1040).raw(&data), &["h b=>a", &told(1040), cut]);
+    check(head(2000).data(&data).data([0; 464]).file("z", "1").end(), &["h b=>a", &told(2000), "f z=1"]);
+    // Another archive behind this one's end is none of its data, unless it stands just where those would end.
+    check(head(5000).end().file("z", "1").end(), &["h b=>a"]);
+    check(head(1500).raw([0; 512]).file("z", "1").end(), &["h b=>a"]);
+}
+
 #[test]
 fn names() {
     for name in ["../e", "/../../c", "a//b", "./a/./c", "a\nb", "a\\b", "\"*:", "", "."] {
