@@ -217,11 +217,6 @@ impl Records {
         &self.bytes
     }
 
-    /// Returns a copy of the stored form.
-    pub fn encode(&self) -> Vec<u8> {
-        self.bytes.clone()
-    }
-
     /// Gives spare capacity back; for when the last entry is in.
     pub fn shrink_to_fit(&mut self) {
         self.bytes.shrink_to_fit();
