@@ -18,8 +18,8 @@ pub(super) const MAX_NODES: usize = 1 << 24;
 pub(super) const MAX_REGIONS: usize = 1 << 24;
 
 /// Most bytes of names, symlink targets and extended attributes of one tree, those that went included: two million
-/// names of 255 bytes, or 31 bytes for each of [`MAX_NODES`]. What goes is not taken out of them, so without a bound of its own
-/// a file stated again and again with other attributes would fill all the 4 GiB that places among them can name.
+/// names of 255 bytes, or 31 bytes for each of [`MAX_NODES`]. What goes is not taken out of them, so without a bound of
+/// its own a file stated again and again with other attributes would fill the 4 GiB that places among them can name.
 pub(super) const MAX_BYTES: usize = 512 << 20;
 
 /// The absence of a node or an entry.
