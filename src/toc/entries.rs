@@ -19,14 +19,11 @@ use crate::tar::{
 /// Longest contents of a layer, in bytes: what a pass goes over as well.
 const MAX_CONTENTS: u64 = 256 << 30;
 
-/// Bytes that chunks may have before them in their members, for each of their own. Tools that put small files together
-/// cut at some ten thousand bytes, and have a few dozen in a member.
+/// Bytes that the chunks of a file may have before them in their members, for each of its own: it is cut so finely only to
+/// have each read decompress a whole member.
 const MOST_SKIPPED: u64 = 16;
 
-/// Bytes that a chunk counts for besides its own: its tar header is decompressed with it.
-const HEADER: u64 = 1024;
-
-/// Bytes that may be before chunks whatever these are.
+/// Bytes that may be before them in any case. Small files share a member, and the last of them is behind all others.
 const FREE_SKIPS: u64 = 64 << 20;
 
 /// Pieces that the table itself is read in, as a file of the layer.
@@ -56,7 +53,7 @@ pub fn read(
     own: Option<&stargz::Table>,
     sink: &mut dyn FnMut(&Entry),
 ) -> Result<Contents, TocError> {
-    let mut reader = Reader { end, contents: Contents::default(), open: None, skipped: 0, stored: 0, sink };
+    let mut reader = Reader { end, contents: Contents::default(), open: None, sink };
     let mut listing = Listing { reader: &mut reader, version: false, entries: None, wrong: None };
     let mut json = serde_json::Deserializer::from_slice(json);
     let done = json.deserialize_map(&mut listing).and_then(|()| json.end());
@@ -71,7 +68,6 @@ pub fn read(
     let entries = entries.ok_or_else(|| TocError::Json("it has no entries".to_owned()))?;
     let index = entries.saturating_sub(1);
     reader.finish_file().map_err(|what| TocError::Entry { index, what })?;
-    reader.check_skips()?;
     if let Some(own) = own {
         reader.take_own(own).map_err(|what| TocError::Entry { index: index + 1, what })?;
     }
@@ -169,16 +165,15 @@ struct Open {
     entry: Entry,
     /// How much of it has come.
     have: u64,
+    /// How many bytes its chunks are but for those of zeros, and how many stand before them in their members.
+    stored: u64,
+    skipped: u64,
 }
 
 struct Reader<'a> {
     end: u64,
     contents: Contents,
     open: Option<Open>,
-    /// How many bytes stand before the chunks in their members, in all.
-    skipped: u64,
-    /// How many bytes the chunks are, with their headers.
-    stored: u64,
     sink: &'a mut dyn FnMut(&Entry),
 }
 
@@ -203,7 +198,7 @@ impl Reader<'_> {
         let end = start.checked_add(entry.size).filter(|end| *end <= MAX_CONTENTS);
         end.ok_or("makes the contents too long")?;
         entry.extents = vec![Extent { file_offset: 0, stream_offset: start, length: entry.size }];
-        self.open = Some(Open { entry, have: 0 });
+        self.open = Some(Open { entry, have: 0, stored: 0, skipped: 0 });
         self.take_chunk(fields)
     }
 
@@ -223,6 +218,7 @@ impl Reader<'_> {
             return Err("is a chunk of nothing");
         }
         let offset = self.contents.len;
+        let (mut stored, mut skipped) = (0, 0);
         let chunk = match fields.text("chunkType")? {
             Some("zeros") => Chunk::zeros(offset),
             None | Some("") => {
@@ -237,16 +233,21 @@ impl Reader<'_> {
                 // A file of one chunk need not say its digest twice.
                 let whole = (len == open.entry.size).then_some("digest");
                 let digest = fields.digest(["chunkDigest"].into_iter().chain(whole))?;
-                // At most 2^21 times: no such sum is too large.
-                self.skipped += skip;
-                self.stored += len + HEADER;
+                (stored, skipped) = (len, skip);
                 Chunk { offset, packed_offset, packed_len: 1, skip: skip as u32, digest }
             }
             Some(_) => return Err("is a chunk of a kind we do not know"),
         };
         self.push(chunk)?;
         self.contents.len += len;
-        self.open.iter_mut().for_each(|open| open.have += len);
+        if let Some(open) = &mut self.open {
+            open.have += len;
+            // At most 32 MiB each, 2^21 times: no such sum is too large.
+            (open.stored, open.skipped) = (open.stored + stored, open.skipped + skipped);
+            if open.skipped > FREE_SKIPS + MOST_SKIPPED * open.stored {
+                return Err("is of a file whose chunks stand too far behind the beginnings of their members");
+            }
+        }
         Ok(())
     }
 
@@ -256,15 +257,6 @@ impl Reader<'_> {
         }
         self.contents.chunks.push(chunk);
         Ok(())
-    }
-
-    /// Holds what reading every chunk once decompresses on the way against what it gives.
-    fn check_skips(&self) -> Result<(), TocError> {
-        let (skipped, stored) = (self.skipped, self.stored);
-        match skipped <= MOST_SKIPPED * stored + FREE_SKIPS {
-            true => Ok(()),
-            false => Err(TocError::Skips { skipped, stored }),
-        }
     }
 
     /// Hands out the file whose chunks were coming in; all of it must have come.

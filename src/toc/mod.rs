@@ -67,14 +67,6 @@ pub enum TocError {
     /// It is no JSON of its form.
     #[error("it is no table: {0}")]
     Json(String),
-    /// The chunks stand so far behind the beginnings of their members that reading them would take too long.
-    #[error("reading its chunks of {stored} bytes would decompress {skipped} bytes before them")]
-    Skips {
-        /// How many bytes there are before the chunks.
-        skipped: u64,
-        /// How many bytes the chunks are, with their headers.
-        stored: u64,
-    },
     /// An entry says what cannot be, or what we do not read.
     #[error("its entry {index}: {what}")]
     Entry {
@@ -95,11 +87,7 @@ impl TocError {
             | Self::Codec(_)
             | Self::Digest { .. }
             | Self::Json(_) => true,
-            Self::External
-            | Self::TooLarge { .. }
-            | Self::Member(_)
-            | Self::Skips { .. }
-            | Self::Entry { .. } => false,
+            Self::External | Self::TooLarge { .. } | Self::Member(_) | Self::Entry { .. } => false,
         }
     }
 
@@ -112,11 +100,7 @@ impl TocError {
             | Self::Codec(_)
             | Self::Member(_)
             | Self::Digest { .. } => true,
-            Self::Annotation(_)
-            | Self::External
-            | Self::Json(_)
-            | Self::Skips { .. }
-            | Self::Entry { .. } => false,
+            Self::Annotation(_) | Self::External | Self::Json(_) | Self::Entry { .. } => false,
         }
     }
 }
