@@ -66,6 +66,12 @@ struct FoundConfig {
     platform: Option<Value>,
 }
 
+/// A configuration, and the images that name it, with their numbers.
+struct Sharing<'a> {
+    piece: Piece,
+    images: Vec<(usize, &'a Saved)>,
+}
+
 /// A layer: its bytes where the archive has them, and the digest of its contents where the configuration states one.
 struct FoundLayer {
     piece: Option<Piece>,
@@ -165,7 +171,7 @@ fn find<'a>(
     let mut found = Vec::new();
     let mut told: Vec<(usize, String)> = Vec::new();
     // Each configuration is read once, however many images name it, and dropped before the next is.
-    let mut by_config: BTreeMap<(u64, u64), (Piece, Vec<(usize, &Saved)>)> = BTreeMap::new();
+    let mut by_config: BTreeMap<(u64, u64), Sharing<'_>> = BTreeMap::new();
     for (n, saved) in saved.iter().enumerate().filter(|(n, _)| only.is_none_or(|only| only == *n)) {
         let place = saved.as_ref().map_err(Clone::clone).and_then(|saved| {
             let piece = archive.members().find(saved.config.as_bytes());
@@ -174,12 +180,13 @@ fn find<'a>(
         });
         match place {
             Ok((piece, saved)) => {
-                by_config.entry(piece.place()).or_insert((piece, Vec::new())).1.push((n, saved));
+                let sharing = by_config.entry(piece.place());
+                sharing.or_insert(Sharing { piece, images: Vec::new() }).images.push((n, saved));
             }
             Err(what) => told.push((n, format!("{what}; left out"))),
         }
     }
-    for (piece, images) in by_config.into_values() {
+    for Sharing { piece, images } in by_config.into_values() {
         let read = archive.document(images[0].1.config.as_bytes(), MAX_DOCUMENT).map(|bytes| {
             // One that cannot be parsed is shown all the same: who looks at the image is told what is wrong with it.
             let stated = ImageConfig::parse(&bytes).unwrap_or_default();
