@@ -1,11 +1,10 @@
 //! Hostile sources: nothing they do may put a wrong byte out.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use super::*;
-use crate::oci::Algorithm;
+use crate::oci::{Algorithm, Annotations};
 
 /// A source in memory whose blobs can be changed behind the store's back.
 #[derive(Default)]
@@ -44,7 +43,7 @@ fn descriptor(digest: Digest, size: u64) -> Descriptor {
         digest,
         size,
         artifact_type: String::new(),
-        annotations: BTreeMap::new(),
+        annotations: Annotations::default(),
         platform: None,
         data: Data::Absent,
     }

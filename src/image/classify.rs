@@ -47,7 +47,7 @@ pub(super) fn entry(catalog: &Catalog, entry: &Entry) -> Result<Class, ImageErro
 }
 
 fn by_descriptor(d: &Descriptor) -> Option<Class> {
-    if d.annotations.contains_key(ANNOTATION_REFERENCE_TYPE) {
+    if d.annotations.contains(ANNOTATION_REFERENCE_TYPE) {
         return Some(Class::Attestation);
     }
     if !d.artifact_type.is_empty() && MediaType::of(&d.artifact_type) != MediaType::Config {

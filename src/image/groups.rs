@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::Entry;
@@ -75,12 +76,34 @@ fn is_manifest(entry: &Entry) -> bool {
     d.kind() == MediaType::Manifest && !d.platform.as_ref().is_some_and(|p| p.is_unknown())
 }
 
+/// Entries that are the same where their digests are.
+struct Entries<'a>(&'a [Arc<Entry>]);
+
+impl<'a> Entries<'a> {
+    fn digests(&self) -> impl Iterator<Item = &'a Digest> + use<'a> {
+        self.0.iter().map(|entry| &entry.descriptor.digest)
+    }
+}
+
+impl PartialEq for Entries<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.digests().eq(other.digests())
+    }
+}
+
+impl Eq for Entries<'_> {}
+
+impl Hash for Entries<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digests().for_each(|digest| digest.hash(state));
+    }
+}
+
 fn mark_further_names(groups: &mut [Group]) {
-    let mut first: HashMap<Vec<&Digest>, usize> = HashMap::with_capacity(groups.len());
+    let mut first: HashMap<Entries<'_>, usize> = HashMap::with_capacity(groups.len());
     let mut further = Vec::new();
     for (n, group) in groups.iter().enumerate() {
-        let key = group.entries.iter().map(|e| &e.descriptor.digest).collect();
-        match first.entry(key) {
+        match first.entry(Entries(&group.entries)) {
             Occupied(of) => further.push((n, *of.get())),
             Vacant(place) => drop(place.insert(n)),
         }

@@ -169,7 +169,7 @@ pub fn predicate<'a>(
     entry: &'a Descriptor,
 ) -> Option<&'a str> {
     let places = [&layer.annotations, &manifest.annotations, &entry.annotations];
-    PREDICATE_TYPES.iter().find_map(|key| places.iter().find_map(|said| said.get(*key))).map(String::as_str)
+    PREDICATE_TYPES.iter().find_map(|key| places.iter().find_map(|said| said.get(key)))
 }
 
 /// Tells one of cosign's tags in the reference name of an entry.
@@ -218,7 +218,7 @@ impl Scan {
         further: bool,
     ) -> Result<Vec<Entry>, ImageError> {
         let d = &entry.descriptor;
-        if d.annotations.contains_key(ANNOTATION_REFERENCE_TYPE)
+        if d.annotations.contains(ANNOTATION_REFERENCE_TYPE)
             && let Some(reference) = Catalog::reference(entry)
         {
             self.by_reference.entry(reference).or_default().push(entry.clone());

@@ -1,13 +1,12 @@
 //! Descriptors: which bytes are meant (image-spec, descriptor.md). They prove nothing about those bytes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use serde_json::value::RawValue;
 
 use super::members::{Members, text};
-use super::{Digest, DigestError, MAX_DOCUMENT, MediaType, Platform};
+use super::{Annotations, Digest, DigestError, MAX_DOCUMENT, MediaType, Platform};
 
 /// Says which bytes are meant: digest, size, media type. Proves nothing about them.
 #[derive(Clone, Debug)]
@@ -21,7 +20,7 @@ pub struct Descriptor {
     /// `artifactType`; empty where absent.
     pub artifact_type: String,
     /// Annotations whose values are strings; others are passed over (annotations.md wants strings).
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Annotations,
     /// `platform`, where there is one.
     pub platform: Option<Platform>,
     /// The `data` member, already held against digest and size (descriptor.md, "properties").
@@ -86,7 +85,7 @@ impl Descriptor {
         Ok(Self {
             media_type: members.owned("mediaType"),
             artifact_type: members.owned("artifactType"),
-            annotations: annotations(members),
+            annotations: Annotations::of(members),
             platform: members.object("platform").as_ref().map(Platform::of),
             digest,
             size,
@@ -123,12 +122,6 @@ impl Data {
             )),
         }
     }
-}
-
-/// Reads the annotations of a descriptor or document; those that are not strings are passed over, not the document.
-pub(super) fn annotations(of: &Members<'_>) -> BTreeMap<String, String> {
-    let entries = of.object("annotations").unwrap_or_default().texts();
-    entries.map(|(key, value)| (key.into_owned(), value.into_owned())).collect()
 }
 
 #[cfg(test)]
@@ -176,7 +169,7 @@ mod tests {
     #[test]
     fn odd_annotations_do_not_spoil_the_descriptor() {
         let got = parse(r#"{"digest":"EMPTY","size":2,"annotations":{"a":"b","c":null,"d":1}}"#).unwrap();
-        assert_eq!(got.annotations.into_iter().collect::<Vec<_>>(), [("a".to_owned(), "b".to_owned())]);
+        assert_eq!(got.annotations.iter().collect::<Vec<_>>(), [("a", "b")]);
         assert!(parse(r#"{"digest":"EMPTY","size":2,"annotations":[]}"#).unwrap().annotations.is_empty());
     }
 }

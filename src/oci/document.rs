@@ -3,14 +3,12 @@
 //! A document that is not a JSON object is an error. Inside one, what is absent or `null` is empty, what is
 //! unknown is passed over, and a bad descriptor is an error of its own that leaves its neighbours alone.
 
-use std::collections::BTreeMap;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::descriptor::annotations;
 use super::members::{Members, text};
-use super::{Descriptor, DescriptorError, Digest, Platform};
+use super::{Annotations, Descriptor, DescriptorError, Digest, Platform};
 
 /// Largest document we parse, but for index.json, in bytes. The distribution specification has registries accept manifests
 /// of this size, and they and the common readers refuse larger ones.
@@ -43,7 +41,7 @@ pub struct Index {
     /// `artifactType`; empty where absent.
     pub artifact_type: String,
     /// The index's own annotations.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Annotations,
 }
 
 /// One entry of an index.
@@ -68,7 +66,7 @@ impl Index {
             entries: entries.into_iter().map(IndexEntry::of).collect(),
             subject: members.get("subject").and_then(|raw| Descriptor::of_raw(raw).ok()),
             artifact_type: members.owned("artifactType"),
-            annotations: annotations(&members),
+            annotations: Annotations::of(&members),
         })
     }
 }
@@ -91,7 +89,7 @@ pub struct Manifest {
     /// `artifactType`; empty where absent.
     pub artifact_type: String,
     /// The manifest's own annotations.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Annotations,
 }
 
 impl Manifest {
@@ -116,7 +114,7 @@ impl Manifest {
             layers: array(&members, "layers")?.into_iter().map(Descriptor::of_raw).collect(),
             subject: members.get("subject").and_then(|raw| Descriptor::of_raw(raw).ok()),
             artifact_type: members.owned("artifactType"),
-            annotations: annotations(&members),
+            annotations: Annotations::of(&members),
         })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! No I/O of any kind: everything here is parsed from bytes somebody else has read.
 
+mod annotations;
 mod descriptor;
 mod digest;
 mod document;
@@ -10,6 +11,7 @@ mod members;
 mod platform;
 mod reference;
 
+pub use annotations::Annotations;
 pub use descriptor::{Data, Descriptor, DescriptorError};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use document::{DocumentError, History, ImageConfig, Index, IndexEntry, MAX_DOCUMENT, Manifest, pretty};

@@ -1,8 +1,6 @@
 //! Names of images inside a layout: the annotations that carry them.
 
-use std::collections::BTreeMap;
-
-use super::Digest;
+use super::{Annotations, Digest};
 
 /// containerd's and docker's full name of an image.
 pub const ANNOTATION_CONTAINERD_NAME: &str = "io.containerd.image.name";
@@ -14,11 +12,8 @@ pub const ANNOTATION_TITLE: &str = "org.opencontainers.image.title";
 /// Returns the name an entry of index.json carries.
 ///
 /// containerd's goes first: docker save writes ten images that are all `latest` by their reference name.
-pub fn image_name(annotations: &BTreeMap<String, String>) -> Option<&str> {
-    annotations
-        .get(ANNOTATION_CONTAINERD_NAME)
-        .or_else(|| annotations.get(ANNOTATION_REF_NAME))
-        .map(String::as_str)
+pub fn image_name(annotations: &Annotations) -> Option<&str> {
+    annotations.get(ANNOTATION_CONTAINERD_NAME).or_else(|| annotations.get(ANNOTATION_REF_NAME))
 }
 
 /// What cosign adds to the tag that [`referrers_tag`] makes: signatures, attestations, SBOMs.

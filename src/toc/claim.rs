@@ -43,7 +43,7 @@ impl Claim {
     /// Reads the annotations of a layer's descriptor. None where they speak of no table.
     pub fn of(descriptor: &Descriptor) -> Option<Result<Self, TocError>> {
         let find = |names: &[&'static str]| {
-            names.iter().find_map(|name| Some((*name, descriptor.annotations.get(*name)?.as_str())))
+            names.iter().find_map(|name| Some((*name, descriptor.annotations.get(name)?)))
         };
         if let Some((name, position)) = find(&POSITION) {
             let checksum = find(&CHECKSUM);

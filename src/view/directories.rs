@@ -13,7 +13,7 @@ use super::{ViewOptions, history, names};
 use crate::blob::BlobError;
 use crate::image::{Catalog, Class, Entry, Image, ImageError, PlatformImage};
 use crate::oci::{
-    ANNOTATION_TITLE, Data, Descriptor, DescriptorError, Digest, ImageConfig, Manifest, MediaType, Platform,
+    ANNOTATION_TITLE, Annotations, Data, Descriptor, DescriptorError, Digest, ImageConfig, Manifest, MediaType, Platform,
     pretty,
 };
 use crate::problems::Problem;
@@ -368,7 +368,7 @@ impl Plan<'_> {
     fn files(&self, tree: &mut Skeleton, manifest: &Manifest) {
         let titled = || {
             let layers = manifest.layers.iter().flatten();
-            layers.filter_map(|layer| Some((layer.annotations.get(ANNOTATION_TITLE)?.as_str(), layer)))
+            layers.filter_map(|layer| Some((layer.annotations.get(ANNOTATION_TITLE)?, layer)))
         };
         let paths = names::ImagePaths::new(titled().map(|(title, _)| title));
         let files = tree.directory(0, names::FILES);
@@ -479,7 +479,7 @@ fn bare(digest: &Digest, size: u64) -> Descriptor {
         digest: digest.clone(),
         size,
         artifact_type: String::new(),
-        annotations: std::collections::BTreeMap::new(),
+        annotations: Annotations::default(),
         platform: None,
         data: Data::Absent,
     }

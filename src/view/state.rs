@@ -419,8 +419,8 @@ impl State {
     }
 
     fn manifest_xattrs(&self, descriptor: &Descriptor) -> Xattrs {
-        let mut annotations = self.catalog.manifest(descriptor).map(|m| m.annotations).unwrap_or_default();
-        annotations.extend(descriptor.annotations.clone());
+        let annotations = self.catalog.manifest(descriptor).map(|m| m.annotations).unwrap_or_default();
+        let annotations = annotations.and(&descriptor.annotations);
         xattrs::of_descriptor(descriptor, &annotations)
     }
 

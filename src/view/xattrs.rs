@@ -1,8 +1,7 @@
 //! Extended attributes of what comes from a blob, within what the kernel takes.
 
-use std::collections::BTreeMap;
 
-use crate::oci::Descriptor;
+use crate::oci::{Annotations, Descriptor};
 
 /// Longest name of an attribute (`XATTR_NAME_MAX`).
 const NAME_MAX: usize = 255;
@@ -24,7 +23,7 @@ pub(super) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Returns what a descriptor and the annotations beside it say. What the kernel could not carry is left out: it
 /// stands in the documents.
-pub(super) fn of_descriptor(descriptor: &Descriptor, annotations: &BTreeMap<String, String>) -> Xattrs {
+pub(super) fn of_descriptor(descriptor: &Descriptor, annotations: &Annotations) -> Xattrs {
     let mut xattrs = Xattrs::new();
     let mut listed = 0;
     let mut add = |name: String, value: &str| {
@@ -38,7 +37,7 @@ pub(super) fn of_descriptor(descriptor: &Descriptor, annotations: &BTreeMap<Stri
     if !descriptor.media_type.is_empty() {
         add("user.oci.mediatype".to_owned(), &descriptor.media_type);
     }
-    for (key, value) in annotations {
+    for (key, value) in annotations.iter() {
         add(format!("user.oci.annotation.{key}"), value);
     }
     xattrs

@@ -127,7 +127,7 @@ mod tests {
         let top = describe(br#"{"layers":[]}"#, "", None).unwrap();
         let index = crate::oci::Index::parse(&made_up(&top, Some("v1"), None)).unwrap();
         let entry = index.entries[0].descriptor.as_ref().unwrap();
-        assert_eq!(entry.annotations[ANNOTATION_REF_NAME], "v1");
+        assert_eq!(entry.annotations.get(ANNOTATION_REF_NAME), Some("v1"));
         assert_eq!((&entry.digest, entry.size), (&top.digest, top.size));
         let platform = platform(br#"{"os":"linux","architecture":"arm","variant":"v7","x":1}"#);
         let index = crate::oci::Index::parse(&made_up(&top, None, platform.as_ref())).unwrap();
