@@ -4,11 +4,13 @@ mod attr;
 mod descriptors;
 mod errno;
 mod keeper;
+mod linger;
 mod mount;
 mod session;
 mod workers;
 
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use fuser::{
 use crate::view::{Error, Ino, View};
 use attr::{file_attr, file_type, name_time_to_live, no_such_entry, time_to_live};
 use errno::errno;
+use linger::Linger;
 use workers::Workers;
 
 pub use keeper::let_go;
@@ -36,6 +39,7 @@ struct Kernel {
     view: Arc<View>,
     workers: Workers,
     access: Access,
+    linger: Option<Linger>,
 }
 
 type Answer<T> = Result<T, Errno>;
@@ -61,8 +65,9 @@ fn answer<T>(
 }
 
 impl Kernel {
-    fn new(view: View, access: Access) -> Self {
-        Self { view: Arc::new(view), workers: Workers::default(), access }
+    fn new(view: View, access: Access, device: &OwnedFd) -> Self {
+        let (workers, linger) = (Workers::default(), Linger::new(device));
+        Self { view: Arc::new(view), workers, access, linger }
     }
 
     /// Answers `open` and `opendir`, of which there is nothing to remember.
@@ -78,7 +83,8 @@ impl Kernel {
     /// Does `job` here where `at_once` says it is quick, and on a worker where not.
     fn dispatch(&self, at_once: bool, job: impl FnOnce(&View) + Send + 'static) {
         if at_once {
-            return job(&self.view);
+            job(&self.view);
+            return self.linger.iter().for_each(Linger::for_the_next);
         }
         let view = self.view.clone();
         self.workers.run(move || job(&view));

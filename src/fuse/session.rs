@@ -71,7 +71,8 @@ pub fn mount(view: View, options: &MountOptions) -> Result<Mounted, MountError> 
     // A queue for each thread needs the device opened again, which an odd set-up may forbid.
     config.clone_fd = std::fs::File::options().read(true).write(true).open("/dev/fuse").is_ok();
     let acl = config.acl;
-    match Session::from_fd(Kernel::new(view, options.access), fd, acl, config) {
+    let kernel = Kernel::new(view, options.access, &fd);
+    match Session::from_fd(kernel, fd, acl, config) {
         Ok(session) => {
             mount.raise_readahead();
             Ok(Mounted { session, mount })

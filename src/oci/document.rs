@@ -3,7 +3,6 @@
 //! A document that is not a JSON object is an error. Inside one, what is absent or `null` is empty, what is
 //! unknown is passed over, and a bad descriptor is an error of its own that leaves its neighbours alone.
 
-
 use serde_json::Value;
 use serde_json::value::RawValue;
 

@@ -13,8 +13,8 @@ use super::{ViewOptions, history, names};
 use crate::blob::BlobError;
 use crate::image::{Catalog, Class, Entry, Image, ImageError, PlatformImage};
 use crate::oci::{
-    ANNOTATION_TITLE, Annotations, Data, Descriptor, DescriptorError, Digest, ImageConfig, Manifest, MediaType, Platform,
-    pretty,
+    ANNOTATION_TITLE, Annotations, Data, Descriptor, DescriptorError, Digest, ImageConfig, Manifest,
+    MediaType, Platform, pretty,
 };
 use crate::problems::Problem;
 

@@ -1,6 +1,5 @@
 //! Extended attributes of what comes from a blob, within what the kernel takes.
 
-
 use crate::oci::{Annotations, Descriptor};
 
 /// Longest name of an attribute (`XATTR_NAME_MAX`).
