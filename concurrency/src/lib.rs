@@ -4,7 +4,7 @@
 //! loom knows neither, and a copy of it made for loom would not be what ocifs is built of.
 
 /// The file that ocifs is built of, with loom's locks in place of parking_lot's.
-#[path = "../../src/blob/flight.rs"]
+#[path = "../../src/flight.rs"]
 pub mod flight;
 
 mod chunks;
@@ -72,6 +72,33 @@ mod orders {
     fn failures_alone_leave_nothing() {
         each_order(&[Err("a"), Err("b")], |flight, answers, _| {
             assert!(answers.iter().all(Result::is_err));
+            assert!(flight.is_empty());
+        });
+    }
+
+    #[test]
+    fn what_is_shared_goes_to_who_waits_and_is_not_kept() {
+        loom::model(|| {
+            let flight = Arc::new(Numbers::default());
+            let computed = Arc::new(AtomicUsize::new(0));
+            let threads: Vec<_> = [Ok(1), Err("no"), Ok(3)]
+                .into_iter()
+                .map(|outcome| {
+                    let (flight, computed) = (flight.clone(), computed.clone());
+                    thread::spawn(move || {
+                        flight.share(&1, || {
+                            computed.fetch_add(1, SeqCst);
+                            thread::yield_now();
+                            outcome
+                        })
+                    })
+                })
+                .collect();
+            let answers: Vec<_> = threads.into_iter().map(|t| t.join().expect("no panic")).collect();
+            let mut different = answers.clone();
+            different.sort_unstable();
+            different.dedup();
+            assert!(different.len() <= computed.load(SeqCst), "{answers:?}");
             assert!(flight.is_empty());
         });
     }
