@@ -65,10 +65,7 @@ impl Merge {
                 _ => continue,
             };
             // What leads nowhere is reported when its turn comes.
-            let Ok(Some(dir)) = self.walker.directory(&mut self.tree, parent, Missing::Stop) else {
-                continue;
-            };
-            let Some(entry) = self.tree.find(dir, replaced) else { continue };
+            let Ok(Some(entry)) = self.find(parent, replaced) else { continue };
             if self.tree.row(self.tree.entry(entry).node).tag == Tag::Symlink {
                 gone.insert(name::join(parent, replaced));
             }
@@ -82,6 +79,6 @@ fn leads_through(links: &HashSet<Vec<u8>>, path: &[u8]) -> bool {
     if links.is_empty() {
         return false;
     }
-    let ends = (0..path.len()).filter(|at| path[*at] == b'/').chain([path.len()]);
-    ends.into_iter().any(|end| links.contains(&path[..end]))
+    let mut ends = (0..path.len()).filter(|at| path[*at] == b'/').chain([path.len()]);
+    ends.any(|end| links.contains(&path[..end]))
 }

@@ -11,7 +11,7 @@ use super::node::{Row, Tag};
 use super::pending::{Link, Pending};
 use super::problem::{Complaint, Problem, Problems};
 use super::records::{RecordKind, Records, Stored};
-use super::resolve::{Missing, Walker};
+use super::resolve::{Missing, Stuck, Walker};
 use super::{FileTree, Time};
 use std::borrow::Borrow;
 use std::collections::HashSet;
@@ -216,6 +216,12 @@ impl Merge {
         let row = self.row(stored)?;
         let node = self.tree.add_node(row)?;
         self.place(stored, dir, last, old, node)
+    }
+
+    /// Returns the entry of a name in the directory that a path leads to, as the tree is now.
+    pub(super) fn find(&mut self, parent: &[u8], last: &[u8]) -> Result<Option<u32>, Stuck> {
+        let dir = self.walker.directory(&mut self.tree, parent, Missing::Stop)?;
+        Ok(dir.and_then(|dir| self.tree.find(dir, last)))
     }
 
     /// Returns the directory for an entry, made where it is missing.

@@ -11,7 +11,7 @@ use super::name;
 use super::node::{Row, Tag};
 use super::problem::{self, Complaint};
 use super::records::{RecordKind, Records, Stored};
-use super::resolve::{Missing, Stuck};
+use super::resolve::Stuck;
 
 /// A hard link, as it comes.
 pub(super) struct Link<'a> {
@@ -77,8 +77,7 @@ impl Merge {
         let found = match name::clean(raw, &mut path) {
             Ok(_) => {
                 let (parent, last) = name::split(&path);
-                let dir = self.walker.directory(&mut self.tree, parent, Missing::Stop);
-                dir.map(|dir| dir.and_then(|dir| self.tree.find(dir, last)))
+                self.find(parent, last)
             }
             Err(_) => Ok(None),
         };
