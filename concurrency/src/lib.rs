@@ -20,12 +20,17 @@ mod orders {
 
     type Numbers = Flight<u8, usize, &'static str>;
 
+    type Answer = Result<usize, &'static str>;
+
+    /// How a caller asks.
+    type Ask = fn(&Numbers, &mut dyn FnMut() -> Answer) -> Answer;
+
+    const GET_OR_TRY: Ask = |flight, make| flight.get_or_try(&1, make);
+    const SHARE: Ask = |flight, make| flight.share(&1, make);
+
     /// Runs callers side by side in every order, each of whom computes its own outcome; hands their answers and how many
     /// computed to `judge`.
-    fn each_order(
-        callers: &'static [Result<usize, &'static str>],
-        judge: fn(&Numbers, &[Result<usize, &'static str>], usize),
-    ) {
+    fn each_order(ask: Ask, callers: &'static [Answer], judge: fn(&Numbers, &[Answer], usize)) {
         loom::model(move || {
             let flight = Arc::new(Numbers::default());
             // Not loom's: it counts, and orders nothing.
@@ -35,7 +40,7 @@ mod orders {
                 .map(|outcome| {
                     let (flight, computed) = (flight.clone(), computed.clone());
                     thread::spawn(move || {
-                        flight.get_or_try(&1, || {
+                        ask(&flight, &mut || {
                             computed.fetch_add(1, SeqCst);
                             thread::yield_now();
                             *outcome
@@ -50,7 +55,7 @@ mod orders {
 
     #[test]
     fn a_value_is_computed_once_and_given_to_all() {
-        each_order(&[Ok(1), Ok(2), Ok(3)], |flight, answers, computed| {
+        each_order(GET_OR_TRY, &[Ok(1), Ok(2), Ok(3)], |flight, answers, computed| {
             assert_eq!(computed, 1);
             assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
             assert_eq!(flight.get(&1), answers[0].ok());
@@ -59,7 +64,7 @@ mod orders {
 
     #[test]
     fn a_failure_leaves_nothing_and_two_never_hold_different_values() {
-        each_order(&[Err("no"), Ok(2), Ok(3)], |flight, answers, computed| {
+        each_order(GET_OR_TRY, &[Err("no"), Ok(2), Ok(3)], |flight, answers, computed| {
             assert!((1..=2).contains(&computed), "{computed}");
             let values: Vec<_> = answers.iter().filter_map(|answer| answer.ok()).collect();
             assert!(values.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
@@ -70,7 +75,7 @@ mod orders {
 
     #[test]
     fn failures_alone_leave_nothing() {
-        each_order(&[Err("a"), Err("b")], |flight, answers, _| {
+        each_order(GET_OR_TRY, &[Err("a"), Err("b")], |flight, answers, _| {
             assert!(answers.iter().all(Result::is_err));
             assert!(flight.is_empty());
         });
@@ -78,27 +83,11 @@ mod orders {
 
     #[test]
     fn what_is_shared_goes_to_who_waits_and_is_not_kept() {
-        loom::model(|| {
-            let flight = Arc::new(Numbers::default());
-            let computed = Arc::new(AtomicUsize::new(0));
-            let threads: Vec<_> = [Ok(1), Err("no"), Ok(3)]
-                .into_iter()
-                .map(|outcome| {
-                    let (flight, computed) = (flight.clone(), computed.clone());
-                    thread::spawn(move || {
-                        flight.share(&1, || {
-                            computed.fetch_add(1, SeqCst);
-                            thread::yield_now();
-                            outcome
-                        })
-                    })
-                })
-                .collect();
-            let answers: Vec<_> = threads.into_iter().map(|t| t.join().expect("no panic")).collect();
-            let mut different = answers.clone();
+        each_order(SHARE, &[Ok(1), Err("no"), Ok(3)], |flight, answers, computed| {
+            let mut different = answers.to_vec();
             different.sort_unstable();
             different.dedup();
-            assert!(different.len() <= computed.load(SeqCst), "{answers:?}");
+            assert!(different.len() <= computed, "{answers:?}");
             assert!(flight.is_empty());
         });
     }
