@@ -157,7 +157,7 @@ impl Catalog {
     }
 
     /// Returns a document, or nothing where it will not be there the next time either.
-    fn lasting<T>(&self, document: Result<T, ImageError>) -> Result<Option<T>, ImageError> {
+    pub fn lasting<T>(&self, document: Result<T, ImageError>) -> Result<Option<T>, ImageError> {
         match document {
             Err(e) if self.may_pass(&e) => Err(e),
             read => Ok(read.ok()),

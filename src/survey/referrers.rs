@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::image::{Catalog, Entry, ReferrerKind, predicate};
+use crate::image::{Catalog, Entry, ImageError, ReferrerKind, predicate};
 use crate::oci::{Digest, Manifest};
 use crate::problems::Problem;
 
@@ -52,20 +52,14 @@ pub(super) fn of(catalog: &Catalog, subject: &Digest, attestations: &[Arc<Entry>
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     let about = |entry: &&Arc<Entry>| Catalog::reference(entry).as_ref() == Some(subject);
-    let failed = |e| catalog.problems().add(&Problem::new(format!("referrers of {subject}"), e));
-    let elsewhere = catalog.attestations(subject).unwrap_or_else(|e| {
-        failed(e);
-        Vec::new()
-    });
+    let failed = |e: &ImageError| catalog.problems().add(&Problem::new(format!("referrers of {subject}"), e));
+    let elsewhere = catalog.attestations(subject).inspect_err(failed).unwrap_or_default();
     for entry in attestations.iter().filter(about).chain(&elsewhere) {
         if seen.insert(entry.descriptor.digest.clone()) {
             found.push(referrer(catalog, entry, How::Attestation, "in-toto", subject));
         }
     }
-    let mut others = catalog.referrers(subject).map(|found| found.to_vec()).unwrap_or_else(|e| {
-        failed(e);
-        Vec::new()
-    });
+    let mut others = catalog.referrers(subject).inspect_err(failed).unwrap_or_default().to_vec();
     others.sort_by(|a, b| a.entry.descriptor.digest.cmp(&b.entry.descriptor.digest));
     for other in others {
         if seen.insert(other.entry.descriptor.digest.clone()) {

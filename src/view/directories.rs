@@ -165,11 +165,7 @@ impl Plan<'_> {
         }
         // What images' own indexes list beside their platforms has no name of its own.
         for n in (0..groups.len()).filter(|n| groups[*n].same_as.is_none() && groups[*n].may_list()) {
-            let image = match self.catalog.image(n) {
-                Err(e) if self.catalog.may_pass(&e) => return Err(e.into()),
-                Err(_) => continue,
-                Ok(image) => image,
-            };
+            let Some(image) = self.catalog.lasting(self.catalog.image(n))? else { continue };
             for entry in image.artifacts.iter() {
                 let digest = &entry.descriptor.digest;
                 if shown.insert(digest.clone()) {

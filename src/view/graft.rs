@@ -156,7 +156,7 @@ impl Slot {
 
     /// Says whether somebody grows the tree now, after waiting for that to end for at most so long.
     pub(super) fn is_growing_for(&self, most: Duration) -> bool {
-        self.growing.is_locked() && self.growing.try_lock_for(most).is_none()
+        self.growing.try_lock_for(most).is_none()
     }
 
     /// Lets the tree go, until somebody looks again.
