@@ -11,6 +11,11 @@ const ARENAS: libc::c_int = 2;
 #[cfg(target_env = "gnu")]
 const MAPPED: libc::c_int = 4 << 20;
 
+/// How much may lie free at the end of an arena before it goes back to the system. With the default of 128 KiB the buffer of
+/// each long read went back, and the next one's pages had to be made anew.
+#[cfg(target_env = "gnu")]
+const FREE_AT_THE_END: libc::c_int = 4 << 20;
+
 /// Bounds what glibc's allocator keeps; others are left alone.
 pub(super) fn bound() {
     #[cfg(target_env = "gnu")]
@@ -19,5 +24,6 @@ pub(super) fn bound() {
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, ARENAS);
         libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, FREE_AT_THE_END);
     }
 }

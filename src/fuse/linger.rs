@@ -29,9 +29,10 @@ impl Linger {
         Some(Self { device, is_taken: AtomicBool::new(false) })
     }
 
-    /// Returns when a request has come, or a moment has passed.
-    pub(super) fn for_the_next(&self) {
-        if self.is_taken.swap(true, Relaxed) {
+    /// Returns when a request has come, or a moment has passed; at once where no processor is left for this beside the one of
+    /// the asker and the ones `in_use`.
+    pub(super) fn for_the_next(&self, in_use: usize) {
+        if in_use + 2 > cores() || self.is_taken.swap(true, Relaxed) {
             return;
         }
         let until = Instant::now() + MOMENT;
@@ -54,15 +55,24 @@ mod tests {
     fn it_ends_by_itself_and_by_what_comes() {
         let (read, write_end) = pipe().unwrap();
         let linger = Linger { device: read, is_taken: AtomicBool::new(false) };
-        linger.for_the_next();
+        linger.for_the_next(0);
         assert!(!linger.is_taken.load(Relaxed));
         write(&write_end, b"x").unwrap();
-        linger.for_the_next();
+        linger.for_the_next(0);
         drop(write_end);
-        linger.for_the_next();
+        linger.for_the_next(0);
         // One that is there already is not joined.
         linger.is_taken.store(true, Relaxed);
-        linger.for_the_next();
+        linger.for_the_next(0);
         assert!(linger.is_taken.load(Relaxed));
+    }
+
+    #[test]
+    fn it_takes_no_processor_from_others() {
+        let (read, _write_end) = pipe().unwrap();
+        let linger = Linger { device: read, is_taken: AtomicBool::new(false) };
+        let begin = Instant::now();
+        (0..10_000).for_each(|_| linger.for_the_next(cores()));
+        assert!(begin.elapsed() < 10_000 * MOMENT);
     }
 }

@@ -84,7 +84,7 @@ impl Kernel {
     fn dispatch(&self, at_once: bool, job: impl FnOnce(&View) + Send + 'static) {
         if at_once {
             job(&self.view);
-            return self.linger.iter().for_each(Linger::for_the_next);
+            return self.linger.iter().for_each(|linger| linger.for_the_next(self.view.processors_in_use()));
         }
         let view = self.view.clone();
         self.workers.run(move || job(&view));

@@ -132,6 +132,11 @@ impl LayerStore {
         &self.stats
     }
 
+    /// Returns how many threads decode contents of layers at this moment.
+    pub fn decoding(&self) -> usize {
+        self.pool.decoding()
+    }
+
     /// Returns the table that a layer is said to have. Layers of a source that is here are gone over.
     fn claim(&self, descriptor: &Descriptor) -> Option<Result<Claim, TocError>> {
         if !self.blobs.is_remote() {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
@@ -24,6 +25,27 @@ pub(super) const PLACE: usize = 256;
 pub(super) struct BlockCache {
     capacity: usize,
     chunks: Mutex<Chunks>,
+    decoding: Decoding,
+}
+
+/// How many threads decode a chunk at this moment.
+#[derive(Default)]
+struct Decoding(AtomicUsize);
+
+/// One of them, until it is dropped.
+struct Decoder<'a>(&'a Decoding);
+
+impl Decoding {
+    fn one_more(&self) -> Decoder<'_> {
+        self.0.fetch_add(1, Relaxed);
+        Decoder(self)
+    }
+}
+
+impl Drop for Decoder<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -48,7 +70,8 @@ struct Held {
 impl BlockCache {
     /// Makes a cache of at most `capacity` bytes.
     pub(super) fn new(capacity: u64) -> Self {
-        Self { capacity: usize::try_from(capacity).unwrap_or(usize::MAX), chunks: Mutex::default() }
+        let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
+        Self { capacity, chunks: Mutex::default(), decoding: Decoding::default() }
     }
 
     /// Returns a chunk, decoding it with `decode` where nobody has; who asks meanwhile waits for that.
@@ -62,7 +85,9 @@ impl BlockCache {
         if let Some(chunk) = &*chunk {
             return Ok(chunk.clone());
         }
+        let decoder = self.decoding.one_more();
         let decoded = decode();
+        drop(decoder);
         let mut chunks = self.chunks.lock();
         match decoded {
             Ok(decoded) => {
@@ -92,6 +117,11 @@ impl BlockCache {
         let mut buffer = self.chunks.lock().spare.pop().unwrap_or_default();
         buffer.resize(len, 0);
         buffer
+    }
+
+    /// Returns how many threads decode a chunk at this moment.
+    pub(super) fn decoding(&self) -> usize {
+        self.decoding.0.load(Relaxed)
     }
 
     /// Says whether a chunk is in memory.

@@ -135,6 +135,11 @@ impl Pool {
             decoded,
         }
     }
+
+    /// Returns how many threads decode a chunk at this moment.
+    pub fn decoding(&self) -> usize {
+        self.blocks.decoding()
+    }
 }
 
 /// A stream that was gone over once: every byte of it can be read, and is checked again on each read.

@@ -178,6 +178,11 @@ impl View {
         self.state.reads_at_once(ino, offset, len)
     }
 
+    /// Returns how many processors are at work for reads to come.
+    pub fn processors_in_use(&self) -> usize {
+        self.state.processors_in_use()
+    }
+
     /// Runs `ask`, and puts what is wrong with the source where people look.
     fn reported<T>(&self, ino: Ino, ask: impl FnOnce() -> Result<T>) -> Result<T> {
         ask().inspect_err(|e| self.state.report(ino, e))

@@ -322,6 +322,10 @@ impl State {
         }
     }
 
+    pub(super) fn processors_in_use(&self) -> usize {
+        self.layers.decoding()
+    }
+
     fn metrics(&self) -> String {
         let (view, store, layers) = (&self.stats, self.catalog.store().stats(), self.layers.stats());
         stats::render(&[
