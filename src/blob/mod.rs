@@ -8,8 +8,8 @@ mod verified;
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -143,13 +143,15 @@ pub struct BlobStore {
     source: Box<dyn Source>,
     verified: Flight<Digest, Arc<VerifiedBlob>, BlobError>,
     stats: Arc<BlobStats>,
+    index: OnceLock<Arc<Vec<u8>>>,
     held: Mutex<Option<Arc<HashMap<Digest, u64>>>>,
 }
 
 impl BlobStore {
     /// Makes a store over `source`.
     pub fn new(source: Box<dyn Source>) -> Self {
-        Self { source, verified: Flight::default(), stats: Arc::default(), held: Mutex::new(None) }
+        let (verified, stats) = (Flight::default(), Arc::default());
+        Self { source, verified, stats, index: OnceLock::new(), held: Mutex::new(None) }
     }
 
     /// Returns the checked blob that `descriptor` means; the first call for a digest reads all of it.
@@ -246,9 +248,14 @@ impl BlobStore {
         self.source.parts_fetched()
     }
 
-    /// Returns the bytes of index.json, which nothing vouches for: it is the anchor.
-    pub fn index(&self) -> Result<Vec<u8>, SourceError> {
-        self.source.index()
+    /// Returns the bytes of index.json, which nothing vouches for: it is the anchor. They are read once, so that what is
+    /// shown is what all else was found by.
+    pub fn index(&self) -> Result<Arc<Vec<u8>>, SourceError> {
+        if let Some(index) = self.index.get() {
+            return Ok(index.clone());
+        }
+        let index = Arc::new(self.source.index()?);
+        Ok(self.index.get_or_init(|| index).clone())
     }
 
     /// Returns the bytes of `oci-layout`.

@@ -29,30 +29,26 @@ impl Group {
 }
 
 /// Groups the entries of index.json, in the order in which each group's first one stands there.
-pub(super) fn group(entries: Vec<Arc<Entry>>) -> Vec<Group> {
-    let together = unnamed_are_one_image(&entries);
+pub(super) fn group(entries: &[Arc<Entry>]) -> Vec<Group> {
+    let together = unnamed_are_one_image(entries);
     let mut groups: Vec<Group> = Vec::new();
-    let mut by_name: HashMap<String, usize> = HashMap::with_capacity(entries.len());
-    let mut unnamed: Option<usize> = None;
+    let mut by_name: HashMap<Option<&str>, usize> = HashMap::with_capacity(entries.len());
     for entry in entries {
-        let name = image_name(&entry.descriptor.annotations).map(str::to_owned);
-        let place = match &name {
-            Some(name) => by_name.get(name).copied(),
-            None if together && is_manifest(&entry) => unnamed,
-            None => None,
-        };
-        match place {
-            Some(n) if groups[n].entries.iter().all(|e| e.descriptor.digest != entry.descriptor.digest) => {
-                groups[n].entries.push(entry);
-            }
-            Some(_) => {}
-            None => {
-                match &name {
-                    Some(name) => drop(by_name.insert(name.clone(), groups.len())),
-                    None if together && is_manifest(&entry) => unnamed = Some(groups.len()),
-                    None => {}
+        let name = image_name(&entry.descriptor.annotations);
+        let is_alone = name.is_none() && !(together && is_manifest(entry));
+        match by_name.get(&name).filter(|_| !is_alone) {
+            Some(&n) => {
+                let of_the_group: &mut Vec<Arc<Entry>> = &mut groups[n].entries;
+                if of_the_group.iter().all(|e| e.descriptor.digest != entry.descriptor.digest) {
+                    of_the_group.push(entry.clone());
                 }
-                groups.push(Group { name, entries: vec![entry], same_as: None });
+            }
+            None => {
+                if !is_alone {
+                    by_name.insert(name, groups.len());
+                }
+                let name = name.map(str::to_owned);
+                groups.push(Group { name, entries: vec![entry.clone()], same_as: None });
             }
         }
     }

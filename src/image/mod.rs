@@ -102,7 +102,7 @@ impl Catalog {
                 Err(e) => problems.add(&Problem::new(format!("index.json: manifests[{n}]"), e)),
             }
         }
-        let groups = groups::group(entries);
+        let groups = groups::group(&entries);
         let classes = groups.iter().map(|_| OnceLock::new()).collect();
         let (images, scan, referrers) = (Flight::default(), Flight::default(), Flight::default());
         Ok(Self { store, problems, groups, classes, images, scan, referrers })

@@ -84,7 +84,7 @@ impl Plan<'_> {
                 tree.text(0, names::OCI_LAYOUT, *b"{\"imageLayoutVersion\":\"1.0.0\"}");
             }
         }
-        tree.text(0, names::INDEX, store.index()?);
+        tree.file(0, names::INDEX, Content::Text(store.index()?));
         tree.graft(0, names::BLOBS, Graft::Blobs);
         tree.graft(0, names::IMAGES, Graft::Images);
         tree.graft(0, names::ARTIFACTS, Graft::Artifacts);

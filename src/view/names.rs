@@ -51,14 +51,17 @@ pub(super) fn component(text: &str, also: &[char]) -> String {
         return "%".to_owned();
     }
     let dots = text == "." || text == "..";
+    let cannot_stand =
+        |c: char| matches!(c, '%' | '/') || c.is_ascii_control() || (dots && c == '.') || also.contains(&c);
     let mut name = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c == '%' || c == '/' || c.is_ascii_control() || (dots && c == '.') || also.contains(&c) {
-            write!(name, "%{:02X}", c as u32).expect("a string takes everything");
-        } else {
-            name.push(c);
-        }
+    let mut left = text;
+    while let Some(at) = left.find(cannot_stand) {
+        let (before, from) = left.split_at(at);
+        let c = from.chars().next().expect("it was found");
+        write!(name, "{before}%{:02X}", c as u32).expect("a string takes everything");
+        left = &from[c.len_utf8()..];
     }
+    name.push_str(left);
     if name.len() <= NAME_MAX {
         return name;
     }

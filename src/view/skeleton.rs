@@ -40,7 +40,7 @@ pub(super) enum Content {
     /// A blob's bytes: an inode of its own, shared by all its names.
     Blob(BlobId),
     /// Text made when the tree was built.
-    Text(Arc<[u8]>),
+    Text(Arc<Vec<u8>>),
     /// Something that should be there and cannot be read; the size is what is claimed.
     Failed(Box<Error>, u64),
     /// The list of problems, as it is when it is read.
@@ -74,7 +74,7 @@ impl Skeleton {
 
     /// Adds a file of text.
     pub(super) fn text(&mut self, parent: u32, name: &str, text: impl Into<Vec<u8>>) {
-        self.file(parent, name, Content::Text(text.into().into()));
+        self.file(parent, name, Content::Text(Arc::new(text.into())));
     }
 
     /// Adds a symlink.
