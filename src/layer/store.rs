@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use parking_lot::{Condvar, Mutex};
-
 use super::index::LayerIndex;
 use super::pass::pass;
 use super::table::{self, Listed, Parts, Unused};
@@ -15,7 +13,7 @@ use crate::flight::Flight;
 use crate::oci::{Algorithm, Descriptor, Digest, MediaType};
 use crate::read_at::ReadAt;
 use crate::side_by_side::cores;
-use crate::stream::{Pool, Spill, Stream, TableStream};
+use crate::stream::{Pool, Room, Spill, Stream, TableStream};
 use crate::toc::{Claim, TocError};
 
 /// Memory for decompressed chunks of layers, in bytes.
@@ -47,7 +45,8 @@ pub struct LayerStore {
     layers: Flight<Which, Arc<Layer>, LayerError>,
     pool: Arc<Pool>,
     stats: LayerStats,
-    passes: Slots,
+    /// As many passes at once as there are cores: more would only take memory.
+    passes: Room,
 }
 
 impl LayerStore {
@@ -60,7 +59,7 @@ impl LayerStore {
             layers: Flight::default(),
             pool: Arc::new(Pool::new(CHUNKS, stats.chunks.clone())),
             stats,
-            passes: Slots::new(cores()),
+            passes: Room::new(cores() as u64),
         }
     }
 
@@ -116,7 +115,10 @@ impl LayerStore {
     /// `index` is. Whoever does not fetch the layer sees what the table says.
     pub fn disagreement(&self, descriptor: &Descriptor, index: &LayerIndex) -> Option<String> {
         match table::claim(descriptor)? {
-            Ok(claim) => table::disagreement(&self.blobs, descriptor, &claim, &index.entries().ok()?),
+            Ok(claim) => {
+                let (entries, room) = (index.entries().ok()?, self.pool.unpacking());
+                table::disagreement(&self.blobs, descriptor, &claim, &entries, room)
+            }
             Err(e) => Some(format!("its table of contents is of no use: {e}")),
         }
     }
@@ -160,10 +162,16 @@ impl LayerStore {
         };
         if self.blobs.is_near(descriptor) {
             let mut layer = self.open(descriptor, algorithm)?;
-            layer.problems.extend(table::disagreement(&self.blobs, descriptor, claim, &layer.records()?));
+            layer.problems.extend(table::disagreement(
+                &self.blobs,
+                descriptor,
+                claim,
+                &layer.records()?,
+                self.pool.unpacking(),
+            ));
             return Ok(Arc::new(layer));
         }
-        match table::list(&self.blobs, descriptor, claim) {
+        match table::list(&self.blobs, descriptor, claim, self.pool.unpacking()) {
             None => Ok(Arc::new(self.open(descriptor, algorithm)?)),
             Some(Err(why)) => self.in_spite_of(&why, descriptor, algorithm),
             Some(Ok(Listed { records, chunks, len })) => {
@@ -242,7 +250,7 @@ impl LayerStore {
 
     fn pass(&self, descriptor: &Descriptor, algorithm: Algorithm) -> Result<LayerIndex, LayerError> {
         let raw = self.blobs.claimed(descriptor)?;
-        let _slot = self.passes.take();
+        let _place = self.passes.take(1);
         let mut algorithms = vec![Algorithm::Sha256];
         if algorithm != Algorithm::Sha256 {
             algorithms.push(algorithm);
@@ -275,34 +283,4 @@ impl LayerStore {
 fn which(descriptor: &Descriptor, algorithm: Algorithm, claim: &Option<Result<Claim, TocError>>) -> Which {
     let claim = claim.as_ref().and_then(|claim| claim.as_ref().ok());
     (descriptor.digest.clone(), algorithm, claim.cloned())
-}
-
-/// As many passes at once as there are cores: more would only take memory.
-struct Slots {
-    free: Mutex<usize>,
-    freed: Condvar,
-}
-
-struct Slot<'a>(&'a Slots);
-
-impl Slots {
-    fn new(n: usize) -> Self {
-        Self { free: Mutex::new(n), freed: Condvar::new() }
-    }
-
-    fn take(&self) -> Slot<'_> {
-        let mut free = self.free.lock();
-        while *free == 0 {
-            self.freed.wait(&mut free);
-        }
-        *free -= 1;
-        Slot(self)
-    }
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        *self.0.free.lock() += 1;
-        self.0.freed.notify_one();
-    }
 }

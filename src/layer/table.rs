@@ -15,7 +15,7 @@ use crate::blob::BlobStore;
 use crate::codec::Compression;
 use crate::oci::Descriptor;
 use crate::read_at::ReadAt;
-use crate::stream::{Chunk, Input, StreamError};
+use crate::stream::{Chunk, Input, Room, StreamError};
 use crate::toc::{self, Claim, TocError};
 use crate::tree::{Records, RecordsError, Stored};
 
@@ -63,13 +63,14 @@ pub(super) fn list(
     blobs: &BlobStore,
     descriptor: &Descriptor,
     claim: &Claim,
+    room: &Room,
 ) -> Option<Result<Listed, Unused>> {
     let raw = blobs.claimed_parts(descriptor)?;
-    let listed = match fetch(&*raw, descriptor.size, claim) {
+    let listed = match fetch(&*raw, descriptor.size, claim, room) {
         // What was kept of it may be damaged.
         Err(Unused::Table(e)) if e.is_of_bytes() => {
             blobs.distrust_part(&descriptor.digest, 0..descriptor.size);
-            fetch(&*raw, descriptor.size, claim)
+            fetch(&*raw, descriptor.size, claim, room)
         }
         other => other,
     };
@@ -83,9 +84,10 @@ pub(super) fn disagreement(
     descriptor: &Descriptor,
     claim: &Claim,
     tar: &Records,
+    room: &Room,
 ) -> Option<String> {
     let raw = blobs.claimed(descriptor).ok()?;
-    let listed = match fetch(&*raw, descriptor.size, claim) {
+    let listed = match fetch(&*raw, descriptor.size, claim, room) {
         Ok(listed) => listed.records.unpack().ok()?,
         // What we do not read is not wrong.
         Err(why) => return why.is_problem().then(|| format!("its table of contents is of no use: {why}")),
@@ -116,17 +118,19 @@ fn is_same(tar: &Stored<'_>, table: &Stored<'_>) -> bool {
             .eq(table.xattrs().filter(|(_, v)| !v.is_empty()))
 }
 
-fn fetch(raw: &dyn ReadAt, size: u64, claim: &Claim) -> Result<Listed, Unused> {
+fn fetch(raw: &dyn ReadAt, size: u64, claim: &Claim, room: &Room) -> Result<Listed, Unused> {
     match claim {
         Claim::Stargz { digest } => {
             let tail = read(raw, size.saturating_sub(TAIL)..size)?;
             let place = toc::footer(&tail, size)?;
+            let _room = room.take(place.end - place.start + toc::MAX_TABLE);
             let member = read(raw, place.clone())?;
             let table = toc::open_member(&member, digest)?;
             drop(member);
             entries(&table.json, place.start, Some(&table))
         }
         Claim::ZstdChunked { position, length, unpacked, checksum } => {
+            let _room = room.take(*length + *unpacked);
             let packed = read(raw, *position..position + length)?;
             toc::check(&packed, checksum)?;
             let json = toc::unpack(Compression::Zstd, &packed, *unpacked)?;

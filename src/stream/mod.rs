@@ -13,6 +13,7 @@ mod form;
 mod index;
 mod parked;
 mod prefetch;
+mod room;
 mod scan;
 mod spill;
 mod table;
@@ -38,6 +39,7 @@ use prefetch::{Ahead, Fetch, Prefetcher};
 pub use damage::damaged;
 pub use form::{Miss, Reader, Writer};
 pub use index::{CHUNK, StreamIndex};
+pub use room::Room;
 pub use scan::{Scan, Sink, Workers, scan, scan_abreast, sniff};
 pub use spill::{Spill, SpillWriter};
 pub use table::{Chunk, TableStream};
@@ -115,9 +117,14 @@ pub trait Input: Send + Sync + 'static {
     }
 }
 
+/// Most bytes of memory for decoding what a table lists, chunks and tables themselves, at the same time: a chunk may have 32
+/// MiB, and somebody may read dozens at once.
+const UNPACKING: u64 = 256 << 20;
+
 /// What streams share: decoded chunks in memory, and threads that decode ahead.
 pub struct Pool {
     blocks: BlockCache,
+    unpacking: Room,
     parked: Parked,
     prefetcher: Prefetcher,
     numbers: AtomicU32,
@@ -129,11 +136,17 @@ impl Pool {
     pub fn new(capacity: u64, decoded: Arc<AtomicU64>) -> Self {
         Self {
             blocks: BlockCache::new(capacity),
+            unpacking: Room::new(UNPACKING),
             parked: Parked::default(),
             prefetcher: Prefetcher::default(),
             numbers: AtomicU32::new(0),
             decoded,
         }
+    }
+
+    /// Returns the room there is for the bytes of what is unpacked as a whole.
+    pub fn unpacking(&self) -> &Room {
+        &self.unpacking
     }
 
     /// Returns how many threads decode a chunk at this moment.

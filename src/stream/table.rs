@@ -202,10 +202,13 @@ impl<I: Input> TableStream<I> {
 
     fn decode(&self, raw: &dyn ReadAt, number: usize) -> Result<Vec<u8>, StreamError> {
         let chunk = &self.chunks[number];
+        let len = usize::try_from(self.end_of(number) - chunk.offset).expect("a chunk fits in memory");
+        // A decoder's window is as large as what it makes, at most.
+        let unpacked = len as u64 + u64::from(chunk.skip);
+        let _room = self.pool.unpacking.take(u64::from(chunk.packed_len) + 2 * unpacked);
         let mut packed = vec![0; chunk.packed_len as usize];
         let got = raw.read_at(chunk.packed_offset, &mut packed)?;
         packed.truncate(got);
-        let len = usize::try_from(self.end_of(number) - chunk.offset).expect("a chunk fits in memory");
         let mut cursor = Cursor::start(self.compression, &Checkpoint::START)?;
         let mut bytes = vec![0; len];
         let unpacked =
