@@ -8,6 +8,7 @@ use crate::blob::{BlobError, SourceError};
 use crate::codec::CodecError;
 use crate::image::ImageError;
 use crate::layer::LayerError;
+use crate::oci::DocumentError;
 use crate::tree::RecordsError;
 use crate::view::Error;
 
@@ -63,6 +64,7 @@ fn image(error: &ImageError) -> Errno {
     match error {
         ImageError::Blob(e) => blob(e),
         ImageError::Source(e) => source(e),
+        ImageError::Document { cause: DocumentError::TooMany { .. }, .. } => Errno::EFBIG,
         ImageError::Document { .. } | ImageError::Descriptor(_) | ImageError::NoConfig(_) => Errno::EIO,
     }
 }

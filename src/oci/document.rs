@@ -28,7 +28,23 @@ pub enum DocumentError {
     /// A member that must be an array.
     #[error("`{0}` is not an array")]
     NotAnArray(&'static str),
+    /// An array of more elements than could say anything in so many bytes.
+    #[error("`{name}` has {count} elements, and in so many bytes we take at most {most}")]
+    TooMany {
+        /// The array's name.
+        name: &'static str,
+        /// How many elements it has.
+        count: usize,
+        /// Our limit.
+        most: usize,
+    },
 }
+
+/// Fewest bytes that a digest takes as a string, and so a descriptor, of which one member is a digest.
+const SHORTEST_DIGEST: usize = 64;
+
+/// Fewest bytes that a step of a history takes: one that says only that it made no layer.
+const SHORTEST_STEP: usize = 20;
 
 /// An image index (image-index.md), or Docker's manifest list.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +76,7 @@ impl Index {
         {
             return Err(DocumentError::Ambiguous);
         }
-        let entries = array(&members, "manifests")?;
+        let entries = members.array("manifests", SHORTEST_DIGEST)?;
         Ok(Self {
             entries: entries.into_iter().map(IndexEntry::of).collect(),
             subject: members.get("subject").and_then(|raw| Descriptor::of_raw(raw).ok()),
@@ -110,7 +126,7 @@ impl Manifest {
         }
         Ok(Self {
             config: members.get("config").map(Descriptor::of_raw),
-            layers: array(&members, "layers")?.into_iter().map(Descriptor::of_raw).collect(),
+            layers: members.array("layers", SHORTEST_DIGEST)?.into_iter().map(Descriptor::of_raw).collect(),
             subject: members.get("subject").and_then(|raw| Descriptor::of_raw(raw).ok()),
             artifact_type: members.owned("artifactType"),
             annotations: Annotations::of(&members),
@@ -153,11 +169,12 @@ impl ImageConfig {
         let rootfs = members.object("rootfs").unwrap_or_default();
         let diff_id =
             |raw: &RawValue| Digest::parse(&text(raw).unwrap_or_default()).map_err(|e| e.to_string());
-        let history = members.array("history").unwrap_or_default();
+        let history = array_if_it_is_one(&members, "history", SHORTEST_STEP)?;
+        let diff_ids = array_if_it_is_one(&rootfs, "diff_ids", SHORTEST_DIGEST)?;
         Ok(Self {
             platform: Platform::of(&members),
             rootfs_type: rootfs.owned("type"),
-            diff_ids: rootfs.array("diff_ids").unwrap_or_default().into_iter().map(diff_id).collect(),
+            diff_ids: diff_ids.into_iter().map(diff_id).collect(),
             history: history.into_iter().map(History::of).collect(),
             created: members.owned("created"),
         })
@@ -193,11 +210,15 @@ fn members(bytes: &[u8]) -> Result<Members<'_>, DocumentError> {
     })
 }
 
-/// Returns the elements of a member that must be an array where it is there.
-fn array<'a>(members: &Members<'a>, name: &'static str) -> Result<Vec<&'a RawValue>, DocumentError> {
-    match members.get(name) {
-        None => Ok(Vec::new()),
-        Some(_) => members.array(name).ok_or(DocumentError::NotAnArray(name)),
+/// Returns the elements of a member that is passed over where it is no array (config.md, "Properties").
+fn array_if_it_is_one<'a>(
+    members: &Members<'a>,
+    name: &'static str,
+    each: usize,
+) -> Result<Vec<&'a RawValue>, DocumentError> {
+    match members.array(name, each) {
+        Err(DocumentError::NotAnArray(_)) => Ok(Vec::new()),
+        elements => elements,
     }
 }
 

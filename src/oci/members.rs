@@ -5,8 +5,13 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+use super::DocumentError;
+
+/// How many elements of an array may be shorter than those that say something.
+const MAY_BE_SHORT: usize = 1_000;
 
 /// A JSON object's members, in the order of the text.
 #[derive(Default)]
@@ -39,9 +44,19 @@ impl<'a> Members<'a> {
         Self::of(self.get(name)?)
     }
 
-    /// Returns the elements of a member that is an array.
-    pub(super) fn array(&self, name: &str) -> Option<Vec<&'a RawValue>> {
-        serde_json::from_str(self.get(name)?.get()).ok()
+    /// Returns the elements of a member that is an array; none where there is no such member.
+    ///
+    /// What is made of an element is many times as long as `0,`, so there may be no more than would stand in the text if each
+    /// had `each` bytes, the fewest that say anything; and some more, which may be as short as they like.
+    pub(super) fn array(&self, name: &'static str, each: usize) -> Result<Vec<&'a RawValue>, DocumentError> {
+        let Some(raw) = self.get(name) else { return Ok(Vec::new()) };
+        let most = raw.get().len() / each + MAY_BE_SHORT;
+        let mut text = serde_json::Deserializer::from_str(raw.get());
+        match text.deserialize_seq(Elements { most }) {
+            Ok((_, count)) if count > most => Err(DocumentError::TooMany { name, count, most }),
+            Ok((elements, _)) => Ok(elements),
+            Err(_) => Err(DocumentError::NotAnArray(name)),
+        }
     }
 
     /// Returns every member that is a string.
@@ -80,6 +95,34 @@ impl<'de> Visitor<'de> for Object {
             members.push((name, raw));
         }
         Ok(Members(members))
+    }
+}
+
+/// Takes the first elements of an array, and counts all.
+struct Elements {
+    most: usize,
+}
+
+impl<'de> Visitor<'de> for Elements {
+    type Value = (Vec<&'de RawValue>, usize);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+        let mut elements = Vec::new();
+        while elements.len() < self.most {
+            match array.next_element()? {
+                Some(element) => elements.push(element),
+                None => break,
+            }
+        }
+        let mut count = elements.len();
+        while array.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok((elements, count))
     }
 }
 
@@ -128,11 +171,26 @@ mod tests {
             assert_eq!(members.text(name).as_deref(), expected, "{name}");
         }
         assert_eq!(members.object("o").unwrap().owned("p"), "q");
-        assert!(members.object("l").is_none() && members.array("o").is_none());
-        assert_eq!(members.array("l").unwrap().len(), 2);
+        assert!(members.object("l").is_none());
+        assert_eq!(members.array("l", 10).unwrap().len(), 2);
+        assert!(members.array("d", 10).unwrap().is_empty() && members.array("c", 10).unwrap().is_empty());
+        assert_eq!(members.array("o", 10).unwrap_err(), DocumentError::NotAnArray("o"));
         assert_eq!(members.get("b").unwrap().get(), "7");
         assert!(members.get("c").is_none());
         assert_eq!(members.texts().map(|(name, _)| name).collect::<Vec<_>>(), ["a", "name", "a"]);
+    }
+
+    #[test]
+    fn elements_that_say_nothing_are_bounded() {
+        let array = |count: usize| format!(r#"{{"l":[{}0]}}"#, "0,".repeat(count - 1));
+        let elements =
+            |json: &str| serde_json::from_str::<Members<'_>>(json).unwrap().array("l", 50).map(|l| l.len());
+        assert_eq!(elements(&array(1_000)), Ok(1_000));
+        let (name, count) = ("l", 2_000_000);
+        let most = (2 * count + 1) / 50 + 1_000;
+        assert_eq!(elements(&array(count)), Err(DocumentError::TooMany { name, count, most }));
+        let long = format!(r#"{{"l":[{0}{1}]}}"#, format!("\"{}\",", "x".repeat(60)).repeat(100_000), 7);
+        assert_eq!(elements(&long), Ok(100_001));
     }
 
     #[test]
