@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-60}
 [[ $seconds =~ ^[0-9]+$ ]] || die "usage: scripts/fuzz.sh [SECONDS [TARGET…]]"
 
-need_packages g++ tar gzip zstd
+need_packages g++ tar gzip zstd xz-utils bzip2
 if ! cargo fuzz --version >/dev/null 2>&1; then
     say "cargo-fuzz"
     cargo install --locked --debug cargo-fuzz
@@ -55,6 +55,10 @@ while read -r file; do
     head -c 40000 "$file" | gzip | tail -c +11 | seed gzip_abreast "bare-$number" '\x00\x02\x08'
     head -c 20000 "$file" | zstd -q | seed zstd_resume "whole-$number" '\x00\x01'
     head -c 20000 "$file" | seed zstd_resume "plain-$number" '\x01\x2b'
+    head -c 20000 "$file" | xz -0 | seed xz_bzip2 "xz-$number" '\x00\x01'
+    head -c 20000 "$file" | bzip2 | seed xz_bzip2 "bzip2-$number" '\x01\x01'
+    head -c 8000 "$file" | seed xz_bzip2 "xz-streams-$number" '\x02\x07'
+    head -c 8000 "$file" | seed xz_bzip2 "bzip2-streams-$number" '\x03\x07'
 done < <(find "$work" ${FUZZ_TARS:+"$FUZZ_TARS"} -name '*.tar' -size -2M)
 find tests/fixtures -type f \( -name '*.json' -o -path '*/blobs/*' \) -size -64k | while read -r file; do
     name=$(basename "$(dirname "$(dirname "$(dirname "$file")")")")-$(basename "$file")
