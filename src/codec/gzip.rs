@@ -1,8 +1,10 @@
 //! gzip: members one after the other, each a header, a deflate stream and a trailer (RFC 1952).
 
 mod ahead;
+mod choice;
 mod guess;
 mod header;
+mod places;
 mod scan;
 mod trace;
 

@@ -91,9 +91,9 @@ impl Trace {
         })
     }
 
-    /// Begins where `inflater` stands: `bits` bits of `byte` are still to come.
-    pub(super) fn begin(&mut self, inflater: &Inflater, bits: u8, byte: u8) {
-        self.len = inflater.window(&mut self.window);
+    /// Begins behind the last `len` bytes of `window`: `bits` bits of `byte` are still to come.
+    pub(super) fn begin(&mut self, window: Box<[u8; LEN]>, len: usize, bits: u8, byte: u8) {
+        (self.window, self.len) = (window, len);
         for (twin, marks) in self.twins.iter_mut().zip(&MARKS) {
             twin.inflater.start(bits, byte, &marks[LEN - self.len..]);
             twin.filled = 0;
@@ -102,9 +102,9 @@ impl Trace {
         (self.seen, self.mark) = (0, 0);
     }
 
-    /// Looks at compressed bytes; `other` is what another place needs.
+    /// Looks at compressed bytes, as far as that takes; `other` is what another place needs.
     ///
-    /// The outcome depends on the stream alone, not on how it is cut into pieces: it is asked for at fixed places of it.
+    /// The outcome depends on the stream alone, not on how much more of it there is.
     pub(super) fn feed(&mut self, input: &[u8], other: Option<&Needs>) -> Result<Progress, NotDeflate> {
         let mut at = [0; 2];
         while let Some(goal) = MARKS_AT.get(self.mark).copied() {
@@ -125,17 +125,19 @@ impl Trace {
         Ok(Progress::Done)
     }
 
-    /// Ends, and returns how much the window needs: for marks that the stream did not reach, all it needs.
-    pub(super) fn end(&mut self) -> Needs {
+    /// Ends, and returns how much the window needs (for marks that the stream did not reach, all it needs) and the window with
+    /// nothing in it but what was copied from.
+    pub(super) fn end(&mut self) -> (Needs, Sparse) {
         self.look();
         let need = self.need();
         self.needs[self.mark..].fill(need);
-        self.needs
+        (self.needs, Sparse::new(&self.window[LEN - self.len..], &self.used[LEN - self.len..LEN]))
     }
 
-    /// Returns the window with nothing in it but what was copied from.
-    pub(super) fn window(&self) -> Sparse {
-        Sparse::new(&self.window[LEN - self.len..], &self.used[LEN - self.len..LEN])
+    /// Ends where not all was seen that may copy from the window, which is kept whole then.
+    pub(super) fn all(&mut self) -> (Needs, Sparse) {
+        self.used.fill(true);
+        self.end()
     }
 
     /// Marks what came out since the last time.

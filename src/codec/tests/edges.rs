@@ -264,15 +264,15 @@ fn there_is_no_checkpoint_inside_a_block() {
     assert!(widest.unwrap_or(u64::MAX) > 2 << 20, "{widest:?}");
 }
 
-/// Of the places in reach the one whose window needs least is taken, not the first.
+/// Of the places in a zone the one whose window needs least is taken, not the first.
 #[test]
 fn the_cheapest_place_is_taken() {
     let mut compress = flate2::Compress::new(flate2::Compression::new(6), false);
-    let plain = kit::data("text", 400_000, 8);
+    let plain = kit::data("text", 390_000, 8);
     let mut packed = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     packed.reserve(1 << 20);
     // Blocks begin at all of these, and only behind one of them nothing is copied from before.
-    let ends = [(200_000, false), (250_000, true), (290_000, false), (400_000, false)];
+    let ends = [(200_000, false), (250_000, true), (290_000, false), (390_000, false)];
     let mut at = 0;
     for (end, forget) in ends {
         let flush = if forget { flate2::FlushCompress::Full } else { flate2::FlushCompress::Sync };
@@ -282,7 +282,8 @@ fn the_cheapest_place_is_taken() {
     compress.compress_vec(&[], &mut packed, flate2::FlushCompress::Finish).unwrap();
     packed.extend(inflate::crc32(0, &plain).to_le_bytes());
     packed.extend((plain.len() as u32).to_le_bytes());
-    let (_, checkpoints, _) = scan_all(Compression::Gzip, &packed, 200_000).unwrap();
+    // So zones begin at multiples of 200,000, and end 80,000 behind them.
+    let (_, checkpoints, _) = scan_all(Compression::Gzip, &packed, 120_000).unwrap();
     let places: Vec<_> = checkpoints.iter().map(|checkpoint| checkpoint.output_offset).collect();
     assert_eq!(places, [0, 250_000]);
 }
@@ -292,19 +293,20 @@ fn the_cheapest_place_is_taken() {
 fn a_window_nobody_copies_from_is_empty() {
     // Flushing in full makes the compressor forget what was before.
     let mut compress = flate2::Compress::new(flate2::Compression::new(6), false);
-    let plain = kit::data("text", 400_000, 8);
+    let plain = kit::data("text", 420_000, 8);
     let mut packed = Vec::with_capacity(1 << 20);
-    for piece in plain.chunks(50_000) {
+    for piece in plain.chunks(60_000) {
         compress.compress_vec(piece, &mut packed, flate2::FlushCompress::Full).unwrap();
     }
     compress.compress_vec(&[], &mut packed, flate2::FlushCompress::Finish).unwrap();
     let member = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255][..], &packed].concat();
     let sum = [inflate::crc32(0, &plain).to_le_bytes(), (plain.len() as u32).to_le_bytes()].concat();
     let packed = [member, sum].concat();
-    let (_, checkpoints, _) = scan_all(Compression::Gzip, &packed, 50_000).unwrap();
-    let at_flushes: Vec<_> = checkpoints.iter().filter(|c| c.output_offset % 50_000 == 0).collect();
+    // So zones begin at multiples of 60,000.
+    let (_, checkpoints, _) = scan_all(Compression::Gzip, &packed, 36_000).unwrap();
+    let at_flushes: Vec<_> = checkpoints.iter().filter(|c| c.output_offset % 60_000 == 0).collect();
     // The last is where everything is out, before the empty block that ends the stream.
-    assert_eq!(at_flushes.len(), 9);
+    assert_eq!(at_flushes.len(), 8);
     for checkpoint in at_flushes {
         let empty = match &checkpoint.entry {
             Entry::Fresh => true,
