@@ -159,7 +159,7 @@ pub trait Scanner: Decoder {
 
 /// Returns a scanner that takes a checkpoint about every `spacing` decompressed bytes.
 ///
-/// Checkpoints lie at least `spacing` apart. How much further depends on the stream: gzip has one in every five thirds of it,
+/// Checkpoints lie at least `spacing` apart. How much further depends on the stream: gzip has one in every five quarters of it,
 /// between deflate blocks and at members, zstd at frames, plain bytes anywhere, xz and bzip2 nowhere but at the start.
 /// Neither a block nor a frame has an upper bound, so neither has the distance.
 pub fn scan(compression: Compression, spacing: u64) -> Result<Box<dyn Scanner>, CodecError> {

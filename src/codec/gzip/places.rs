@@ -43,7 +43,7 @@ impl Places {
     /// is the least.
     pub(super) fn new(spacing: u64) -> Result<Self, CodecError> {
         let spacing = spacing.clamp(REACH, u64::MAX / 4);
-        let period = NonZero::new(spacing + spacing / 3 * 2).expect("a window is longer than nothing");
+        let period = NonZero::new(spacing + spacing / 4).expect("a window is longer than nothing");
         let zone = period.get();
         let (open, behind, chooser) = (None, 0, Chooser::new()?);
         Ok(Self { spacing, period, zone, last: None, byte: 0, block: None, open, behind, chooser })
