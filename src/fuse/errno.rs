@@ -64,7 +64,9 @@ fn image(error: &ImageError) -> Errno {
     match error {
         ImageError::Blob(e) => blob(e),
         ImageError::Source(e) => source(e),
-        ImageError::Document { cause: DocumentError::TooMany { .. }, .. } => Errno::EFBIG,
+        ImageError::Document {
+            cause: DocumentError::TooMany { .. } | DocumentError::TooLong { .. }, ..
+        } => Errno::EFBIG,
         ImageError::Document { .. } | ImageError::Descriptor(_) | ImageError::NoConfig(_) => Errno::EIO,
     }
 }

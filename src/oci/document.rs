@@ -3,6 +3,8 @@
 //! A document that is not a JSON object is an error. Inside one, what is absent or `null` is empty, what is
 //! unknown is passed over, and a bad descriptor is an error of its own that leaves its neighbours alone.
 
+use std::io::{self, Write as _};
+
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -38,7 +40,16 @@ pub enum DocumentError {
         /// Our limit.
         most: usize,
     },
+    /// Spelled for people it is too long.
+    #[error("has more than {most} bytes when it is spelled for people; the document itself can be read")]
+    TooLong {
+        /// Our limit in bytes.
+        most: usize,
+    },
 }
+
+/// Most bytes of a document spelled for people: what nests a hundred levels deep is indented by two hundred bytes a line.
+const MAX_PRETTY: usize = 4 * MAX_DOCUMENT as usize;
 
 /// Fewest bytes that a digest takes as a string, and so a descriptor, of which one member is a digest.
 const SHORTEST_DIGEST: usize = 64;
@@ -193,13 +204,46 @@ impl History {
     }
 }
 
+/// Puts the steps of a history beside the layers they made, by their numbers, in order (config.md, "history"). Where there are more
+/// of one than of the other, which happens, the rest stands alone.
+pub fn steps(history: &[History], layers: usize) -> impl Iterator<Item = (Option<usize>, Option<&History>)> {
+    let made = history.iter().scan(0..layers, |numbers, step| {
+        let number = if step.empty_layer { None } else { numbers.next() };
+        Some((number, Some(step)))
+    });
+    let made_layers = history.iter().filter(|step| !step.empty_layer).count();
+    made.chain((made_layers..layers).map(|number| (Some(number), None)))
+}
+
 /// Renders a JSON document for people: sorted keys, two spaces a level, a newline at the end.
-pub fn pretty(bytes: &[u8]) -> Result<String, DocumentError> {
+pub fn pretty(bytes: &[u8]) -> Result<Vec<u8>, DocumentError> {
     // serde_json's map is sorted unless its `preserve_order` feature is on; numbers keep their digits.
     let value: Value = serde_json::from_slice(bytes).map_err(json_error)?;
-    let mut text = serde_json::to_string_pretty(&value).map_err(json_error)?;
-    text.push('\n');
-    Ok(text)
+    let mut text = Bounded { text: Vec::new(), most: MAX_PRETTY };
+    serde_json::to_writer_pretty(&mut text, &value)
+        .and_then(|()| text.write_all(b"\n").map_err(serde_json::Error::io))
+        .map_err(|_| DocumentError::TooLong { most: MAX_PRETTY })?;
+    Ok(text.text)
+}
+
+/// A text that grows no longer than `most`.
+struct Bounded {
+    text: Vec<u8>,
+    most: usize,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        if more.len() > self.most - self.text.len() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.text.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Splits a document into its members.
@@ -282,8 +326,17 @@ mod tests {
     }
 
     #[test]
+    fn what_indentation_multiplies_is_too_long_for_people() {
+        let nested = |count: usize| {
+            format!("{}{}1{}", "[".repeat(120), "1,".repeat(count), "]".repeat(120)).into_bytes()
+        };
+        assert!(pretty(&nested(60_000)).is_ok_and(|text| text.len() > 14_000_000));
+        assert_eq!(pretty(&nested(80_000)), Err(DocumentError::TooLong { most: MAX_PRETTY }));
+    }
+
+    #[test]
     fn pretty_sorts_and_keeps_every_digit() {
         let got = pretty(br#"{"b":1,"a":[12345678901234567890123, 1.50]}"#).unwrap();
-        assert_eq!(got, "{\n  \"a\": [\n    12345678901234567890123,\n    1.50\n  ],\n  \"b\": 1\n}\n");
+        assert_eq!(got, b"{\n  \"a\": [\n    12345678901234567890123,\n    1.50\n  ],\n  \"b\": 1\n}\n");
     }
 }

@@ -14,7 +14,9 @@ mod reference;
 pub use annotations::Annotations;
 pub use descriptor::{Data, Descriptor, DescriptorError};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
-pub use document::{DocumentError, History, ImageConfig, Index, IndexEntry, MAX_DOCUMENT, Manifest, pretty};
+pub use document::{
+    DocumentError, History, ImageConfig, Index, IndexEntry, MAX_DOCUMENT, Manifest, pretty, steps,
+};
 pub use media_type::{LayerMedia, MediaType};
 pub use platform::{Platform, PlatformError};
 pub use reference::{

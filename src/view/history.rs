@@ -1,34 +1,34 @@
 //! The history of an image as a table for people.
 
-use crate::oci::{Descriptor, DescriptorError, ImageConfig};
+use crate::oci::{Descriptor, DescriptorError, History, ImageConfig, steps};
 
-/// Longest command shown: some carry whole scripts, and a table of them cannot be read.
+/// Longest command and longest comment shown, in characters: some carry whole scripts, and a table of them cannot be read.
 const MAX_COMMAND: usize = 1_000;
 
+/// Longest time shown: RFC 3339 with nanoseconds and a zone has 35 characters.
+const MAX_CREATED: usize = 40;
+
+/// Most lines. Builders stop at some hundred steps.
+const MAX_ROWS: usize = 10_000;
+
 /// Renders `config`'s history beside the layers: number, size, created, created_by, comment.
-///
-/// Entries and layers are matched in order, as config.md says; where their numbers disagree, which happens, the rest
-/// of either is shown alone.
 pub(super) fn table(config: &ImageConfig, layers: &[Result<Descriptor, DescriptorError>]) -> String {
     let mut rows = vec![["LAYER", "SIZE", "CREATED", "CREATED BY", "COMMENT"].map(str::to_owned)];
-    let mut layers = layers.iter().enumerate();
-    let mut row = |layer: Option<(usize, &Result<Descriptor, DescriptorError>)>, rest: [&str; 3]| {
-        let (number, size) = match layer {
+    let mut steps = steps(&config.history, layers.len());
+    for (layer, step) in steps.by_ref().take(MAX_ROWS) {
+        let (number, size) = match layer.map(|n| (n, &layers[n])) {
             Some((n, Ok(d))) => (n.to_string(), size(d.size)),
             Some((n, Err(_))) => (n.to_string(), "?".to_owned()),
             None => ("-".to_owned(), "-".to_owned()),
         };
-        let [created, by, comment] = rest.map(one_line);
-        rows.push([number, size, created, by, comment]);
-    };
-    for entry in &config.history {
-        let layer = if entry.empty_layer { None } else { layers.next() };
-        row(layer, [&entry.created, &entry.created_by, &entry.comment]);
+        let text =
+            |of: fn(&History) -> &str, most| step.map(|step| one_line(of(step), most)).unwrap_or_default();
+        let created = text(|step| &step.created, MAX_CREATED);
+        let by = text(|step| &step.created_by, MAX_COMMAND);
+        rows.push([number, size, created, by, text(|step| &step.comment, MAX_COMMAND)]);
     }
-    for layer in layers {
-        row(Some(layer), ["", "", ""]);
-    }
-    align(&rows)
+    let more = steps.count();
+    align(&rows) + &if more > 0 { format!("… and {more} more\n") } else { String::new() }
 }
 
 fn align(rows: &[[String; 5]]) -> String {
@@ -59,10 +59,10 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.1} PB")
 }
 
-fn one_line(text: &str) -> String {
+fn one_line(text: &str, most: usize) -> String {
     let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.retain(|c| !c.is_control());
-    match line.char_indices().nth(MAX_COMMAND) {
+    match line.char_indices().nth(most) {
         Some((cut, _)) => format!("{}…", &line[..cut]),
         None => line,
     }
@@ -90,5 +90,14 @@ mod tests {
              1  1.2 MB                        RUN y       c\n    \
              -       -                        z\n"
         );
+    }
+
+    #[test]
+    fn a_hostile_history_makes_a_table_of_some_megabytes() {
+        let long = format!(r#"{{"created":"{0}","created_by":"{0}"}},"#, "y".repeat(100_000));
+        let json = format!(r#"{{"history":[{long}{}{{}}]}}"#, r#"{"created_by":"x"},"#.repeat(200_000));
+        let got = table(&ImageConfig::parse(json.as_bytes()).unwrap(), &[]);
+        assert!(got.len() < 2_000_000, "{}", got.len());
+        assert!(got.ends_with("… and 190002 more\n"), "{}", &got[got.len() - 100..]);
     }
 }

@@ -111,8 +111,10 @@ impl<'a> ImagePaths<'a> {
     /// Returns the path of the image of this name; `digest` names it where it has none.
     pub(super) fn path(&self, name: Option<&str>, digest: &Digest) -> Vec<String> {
         let Some(name) = name else { return vec![self.unnamed(digest)] };
-        let inside = name.match_indices('/').any(|(at, _)| self.names.contains(&name[..at]));
-        match inside || name.len() > PATH_MAX {
+        // Its length first: each beginning of it is hashed.
+        let is_one =
+            name.len() > PATH_MAX || name.match_indices('/').any(|(at, _)| self.names.contains(&name[..at]));
+        match is_one {
             true => vec![component(name, &[])],
             false => name.split('/').map(|part| component(part, &[])).collect(),
         }
@@ -279,7 +281,8 @@ mod tests {
             got,
             ["docker.io/library/web:v1", "a", "a%2Fb", "a%2Fb%2Fc", "%2Fx", "x/%/y", "%2E%2E", "%"]
         );
-        let deep = "d/".repeat(3_000);
+        // Its length is looked at before its beginnings, of which there are as many as slashes.
+        let deep = "d/".repeat(3_000_000);
         let [only] = &paths.path(Some(&deep), &digest())[..] else { panic!("no directories") };
         assert!(only.len() <= NAME_MAX);
         let unique: HashSet<&String> = got.iter().collect();

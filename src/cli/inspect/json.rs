@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::oci::{Descriptor, History};
+use crate::oci::{Descriptor, History, steps};
 use crate::survey::{Artifact, Image, LayerReport, PlatformReport, Referrer, Survey};
 
 /// Changes when a member goes or means something else; new ones may come without.
@@ -96,19 +96,18 @@ fn layer((number, layer): (usize, &LayerReport)) -> Value {
     })
 }
 
-fn history(entries: &[History], layers: usize) -> Vec<Value> {
-    let mut numbers = 0..layers;
-    let one = |entry: &History| {
-        let layer = if entry.empty_layer { None } else { numbers.next() };
-        json!({
-            "created": entry.created,
-            "created_by": entry.created_by,
-            "comment": entry.comment,
-            "empty_layer": entry.empty_layer,
+fn history(history: &[History], layers: usize) -> Vec<Value> {
+    let one = |(layer, step): (Option<usize>, Option<&History>)| {
+        let step = step?;
+        Some(json!({
+            "created": step.created,
+            "created_by": step.created_by,
+            "comment": step.comment,
+            "empty_layer": step.empty_layer,
             "layer": layer,
-        })
+        }))
     };
-    entries.iter().map(one).collect()
+    steps(history, layers).filter_map(one).collect()
 }
 
 fn referrer(referrer: &Referrer) -> Value {

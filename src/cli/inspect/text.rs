@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::json::{kind, top};
 use crate::cli::terminal::{BAD, BOLD, DIM, WARN, WIDTH, clip, count, plain, styled, wrap};
-use crate::oci::History;
+use crate::oci::{History, steps};
 use crate::survey::{Artifact, Image, LayerReport, PlatformReport, Referrer, Survey, Verdict};
 use crate::view::human_size;
 
@@ -181,7 +181,6 @@ fn show_layers(out: &mut String, report: &PlatformReport) {
     let head =
         format!("{:>5}  {:>9}  {:>9}  {:<19}  {}", "LAYER", "SIZE", "UNPACKED", "DIGEST", "CREATED BY");
     line(out, 4, &styled(DIM, &head));
-    let mut layers = report.layers.iter().enumerate();
     let mut row = |layer: Option<(usize, &LayerReport)>, by: &str| {
         let (number, size, unpacked, digest) = match layer {
             None => ("-".to_owned(), "-".to_owned(), "-".to_owned(), String::new()),
@@ -199,12 +198,8 @@ fn show_layers(out: &mut String, report: &PlatformReport) {
         line(out, 4, &clip(&text, WIDTH - 4));
     };
     let history: &[History] = report.config.as_ref().map_or(&[], |c| &c.history);
-    for entry in history {
-        let layer = if entry.empty_layer { None } else { layers.next() };
-        row(layer, &entry.created_by);
-    }
-    for layer in layers {
-        row(Some(layer), "");
+    for (layer, step) in steps(history, report.layers.len()) {
+        row(layer.map(|n| (n, &report.layers[n])), step.map_or("", |step| &step.created_by));
     }
 }
 
