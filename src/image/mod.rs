@@ -32,7 +32,7 @@ pub enum ImageError {
     #[error("{digest}: {cause}")]
     Document {
         /// The document.
-        digest: crate::oci::Digest,
+        digest: Digest,
         /// What is wrong with it.
         cause: DocumentError,
     },
@@ -41,7 +41,7 @@ pub enum ImageError {
     Descriptor(#[from] DescriptorError),
     /// The manifest has no configuration.
     #[error("{0}: the manifest has no `config`")]
-    NoConfig(crate::oci::Digest),
+    NoConfig(Digest),
     /// The source could not say what speaks of it.
     #[error(transparent)]
     Source(Arc<SourceError>),
@@ -174,17 +174,15 @@ impl Catalog {
         }
     }
 
-    /// Finds the group that a user means by `wanted`: a name, or the digest of an entry of index.json.
-    pub fn find(&self, wanted: &str) -> Option<usize> {
-        let named = |g: &Group| g.name.as_deref() == Some(wanted);
-        let digest = |g: &Group| g.entries.iter().any(|e| e.descriptor.digest.as_str() == wanted);
-        self.groups.iter().position(named).or_else(|| self.groups.iter().position(digest))
+    /// Returns the first group of a name.
+    pub fn named(&self, name: &str) -> Option<usize> {
+        self.groups.iter().position(|g| g.name.as_deref() == Some(name))
     }
 
     /// Narrows the catalog to the one manifest or index with `digest`, found anywhere below index.json.
     ///
     /// Returns the number of the group that holds it alone, or nothing where no entry has this digest.
-    pub fn pin(&mut self, digest: &crate::oci::Digest) -> Option<usize> {
+    pub fn pin(&mut self, digest: &Digest) -> Option<usize> {
         let whole = |g: &Group| g.entries.len() == 1 && g.entries[0].descriptor.digest == *digest;
         if let Some(n) = self.groups.iter().position(whole) {
             return Some(self.groups[n].same_as.unwrap_or(n));

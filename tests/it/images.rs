@@ -474,6 +474,34 @@ fn option_image_chooses_by_name_and_by_digest() {
     }
 }
 
+/// `--image sha256:…` mounted what index.json gave that name to, and whatever else index.json put beside it.
+#[test]
+fn an_image_chosen_by_digest_is_nothing_that_only_has_its_name() {
+    let layout = Layout::new();
+    let (wanted, other) = (layout.image(AMD64, "wanted"), layout.image(ARM64, "other"));
+    let digest = wanted["digest"].as_str().unwrap();
+    let full = format!("app@{digest}");
+    for entries in [
+        vec![named(other.clone(), digest), wanted.clone()],
+        vec![named(other.clone(), &full), wanted.clone()],
+        vec![named(wanted.clone(), "app:1"), named(other.clone(), "app:1")],
+        vec![wanted.clone(), other.clone()],
+        vec![named(other.clone(), digest), named(layout.nested(&[other.clone(), wanted.clone()]), "app:1")],
+    ] {
+        layout.index(&entries);
+        for chosen in [digest, &full] {
+            let mount = Mount::with(layout.path(), &["--image", chosen]);
+            assert_eq!(ls(mount.join("platforms")), ["linux-amd64"], "{chosen}: {entries:?}");
+            assert_eq!(text(mount.join("platforms/linux-amd64/rootfs/content")), "wanted");
+        }
+    }
+    // Names that are no more than that, where nothing has the digest.
+    layout.index(&[named(other.clone(), digest), named(other, &format!("x/{digest}"))]);
+    let point = crate::kit::temp_dir();
+    let failed = run(Mount::command(&point).arg("--image").arg(digest).arg(layout.path()).arg(point.path()));
+    assert!(failed.stderr.contains("no manifest or index of this digest"), "{}", failed.stderr);
+}
+
 #[test]
 fn option_platform_leaves_the_others_out() {
     let layout = Layout::new();
