@@ -2,6 +2,7 @@
 //!
 //! Fails only where the next try may go better: nothing may be concluded from that for good.
 
+use super::walk::MAX_ENTRIES;
 use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Group, ImageError};
 use crate::oci::{Descriptor, Manifest, MediaType};
 
@@ -19,7 +20,7 @@ pub enum Class {
 /// Says what a group is: an image where any of its entries is one, or cannot be told from one.
 pub(super) fn group(catalog: &Catalog, group: &Group) -> Result<Class, ImageError> {
     let mut class = None;
-    for e in &group.entries {
+    for e in group.entries.iter().take(MAX_ENTRIES) {
         match entry(catalog, e)? {
             Class::Image => return Ok(Class::Image),
             other => class = class.or(Some(other)),
@@ -31,9 +32,13 @@ pub(super) fn group(catalog: &Catalog, group: &Group) -> Result<Class, ImageErro
 /// Says what an entry is, reading its document where the descriptor does not tell.
 pub(super) fn entry(catalog: &Catalog, entry: &Entry) -> Result<Class, ImageError> {
     let d = &entry.descriptor;
-    if let Some(class) = by_descriptor(d) {
-        return Ok(class);
+    match by_descriptor(d) {
+        Some(class) => Ok(class),
+        None => catalog.class_of.get_or_ask(d, || by_document(catalog, d)),
     }
+}
+
+fn by_document(catalog: &Catalog, d: &Descriptor) -> Result<Class, ImageError> {
     match d.kind() {
         MediaType::Index => index(catalog, d),
         MediaType::Manifest => manifest(catalog, d),
@@ -68,10 +73,10 @@ fn index(catalog: &Catalog, d: &Descriptor) -> Result<Class, ImageError> {
     if descriptors.peek().is_none() {
         return Ok(Class::Image);
     }
-    for d in descriptors {
+    for d in descriptors.take(MAX_ENTRIES) {
         let class = match (by_descriptor(d), d.kind()) {
             (Some(class), _) => class,
-            (None, MediaType::Manifest) => manifest(catalog, d)?,
+            (None, MediaType::Manifest) => catalog.class_of.get_or_ask(d, || manifest(catalog, d))?,
             (None, MediaType::Index) => Class::Image,
             (None, _) => Class::Artifact,
         };

@@ -5,14 +5,19 @@
 mod classify;
 mod groups;
 mod referrers;
+mod told;
 mod walk;
 
 use std::sync::{Arc, OnceLock};
 
 use crate::blob::{BlobError, BlobStore, SourceError};
 use crate::flight::Flight;
-use crate::oci::{Descriptor, DescriptorError, Digest, DocumentError, ImageConfig, Index, Manifest};
+use crate::oci::{
+    Descriptor, DescriptorError, Digest, DocumentError, ImageConfig, Index, Manifest, Platform,
+};
 use crate::problems::{Problem, Problems};
+
+use told::Told;
 
 pub use classify::Class;
 pub use groups::Group;
@@ -84,6 +89,10 @@ pub struct Catalog {
     problems: Arc<Problems>,
     groups: Vec<Group>,
     classes: Vec<OnceLock<Class>>,
+    /// What single documents are, where their descriptors do not tell.
+    class_of: Told<Class>,
+    /// The platforms of manifests, where their descriptors state none.
+    platform_of: Told<Platform>,
     /// A failure of the source is kept as a value: the tree does not change while it is mounted.
     images: Flight<usize, Result<Arc<Image>, ImageError>, ImageError>,
     scan: Flight<(), Arc<referrers::Scan>, ImageError>,
@@ -104,8 +113,17 @@ impl Catalog {
         }
         let groups = groups::group(&entries);
         let classes = groups.iter().map(|_| OnceLock::new()).collect();
-        let (images, scan, referrers) = (Flight::default(), Flight::default(), Flight::default());
-        Ok(Self { store, problems, groups, classes, images, scan, referrers })
+        Ok(Self {
+            store,
+            problems,
+            groups,
+            classes,
+            class_of: Told::default(),
+            platform_of: Told::default(),
+            images: Flight::default(),
+            scan: Flight::default(),
+            referrers: Flight::default(),
+        })
     }
 
     /// Returns the store the catalog reads from.

@@ -612,3 +612,22 @@ fn ten_thousand_images_mount_quickly_and_are_all_there() {
     assert!(mounted < Duration::from_secs(2), "mounting took {mounted:?}");
     assert!(listed < Duration::from_secs(10), "listing took {listed:?}");
 }
+
+/// Whatever an index lists was read each time it was listed: one of 4 MiB kept the root away for ten minutes.
+#[test]
+fn a_manifest_listed_over_and_over_is_read_once() {
+    let layout = Layout::new();
+    let mut image: Value = serde_json::from_slice(&layout.image_of(AMD64, &[]).1.bytes).unwrap();
+    image["annotations"]["padding"] = json!("x".repeat(2 << 20));
+    let mut artifact = image.clone();
+    artifact["artifactType"] = json!("application/x");
+    for (name, document, shown) in [("artifact", artifact, "artifacts"), ("image", image, "platforms")] {
+        let manifest = layout.json(&document);
+        let entries = vec![manifest.descriptor(media::MANIFEST); 9_000];
+        layout.index(&[named(layout.nested(&entries), name)]);
+        let start = Instant::now();
+        let mount = Mount::new(layout.path());
+        assert_eq!(ls(mount.join(shown)).len(), if name == "image" { 1 } else { 2 }, "{name}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{name}: {:?}", start.elapsed());
+    }
+}
