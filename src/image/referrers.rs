@@ -83,11 +83,15 @@ impl Catalog {
             found.add(entry.clone(), ReferrerKind::Type(kind.clone()));
         }
         let tag = referrers_tag(subject);
+        let mut asked = HashSet::new();
         for group in scan.groups(&tag, self) {
             for entry in &group.entries {
                 for listed in self.listed(entry)? {
+                    let d = &listed.descriptor;
                     // Who claims to list referrers may be wrong; a manifest that is not here cannot be asked.
-                    if self.subject_of(&listed.descriptor)?.is_none_or(|named| named == *subject) {
+                    if asked.insert(d.digest.clone())
+                        && self.lasting(self.subject(d))?.is_none_or(|named| named.as_ref() == Some(subject))
+                    {
                         let kind = listed.descriptor.artifact_type.clone();
                         found.add(Arc::new(listed), ReferrerKind::Type(kind));
                     }
@@ -125,16 +129,16 @@ impl Catalog {
         Ok(entries.into_iter().flatten().filter_map(usable).collect())
     }
 
-    /// Returns the subject that a manifest or index names, or its own digest where it names none; nothing where it
-    /// cannot be read.
-    fn subject_of(&self, d: &Descriptor) -> Result<Option<Digest>, ImageError> {
+    /// Returns the subject that a manifest or index names. What is neither has none: its bytes are right, and name nothing.
+    pub fn subject(&self, d: &Descriptor) -> Result<Option<Digest>, ImageError> {
         let subject = match d.kind() {
             MediaType::Index => self.index(d).map(|index| index.subject),
             _ => self.manifest(d).map(|manifest| manifest.subject),
         };
-        let or_itself =
-            |named: Option<Descriptor>| named.map_or_else(|| d.digest.clone(), |named| named.digest);
-        Ok(self.lasting(subject)?.map(or_itself))
+        match subject {
+            Err(ImageError::Document { .. }) => Ok(None),
+            subject => Ok(subject?.map(|named| named.digest)),
+        }
     }
 
     /// Goes over the documents of a layout, once. Those of a registry are left where they are.

@@ -10,6 +10,7 @@ use super::error::Error;
 use super::graft::Graft;
 use super::names;
 use super::skeleton::Skeleton;
+use crate::blob::BlobError;
 use crate::image::{Entry, ImageError, PlatformImage, Referrer, ReferrerKind, predicate};
 use crate::oci::{Descriptor, Manifest, MediaType};
 use crate::problems::Problem;
@@ -88,14 +89,13 @@ impl Plan<'_> {
     /// Refuses what only claims to be a referrer: a list may say anything, a manifest's digest holds.
     fn check_subject(&self, referrer: &Referrer) -> Result<(), Error> {
         let d = &referrer.entry.descriptor;
-        let named = match d.kind() {
-            MediaType::Index => self.catalog.index(d).map(|index| index.subject),
-            _ => self.catalog.manifest(d).map(|manifest| manifest.subject),
-        };
-        let found = match named {
-            // What cannot be read is shown, with its failure.
+        let found = match self.catalog.subject(d) {
+            Ok(found) => found,
+            // It may be asked the next time; and what is too large to be asked is not believed.
+            Err(e @ ImageError::Blob(BlobError::TooLarge { .. })) => return Err(e.into()),
+            Err(e) if self.catalog.may_pass(&e) => return Err(e.into()),
+            // Missing or damaged: shown, with its failure.
             Err(_) => return Ok(()),
-            Ok(named) => named.map(|subject| subject.digest),
         };
         match &found {
             Some(found) if *found == referrer.subject => Ok(()),
@@ -130,6 +130,9 @@ impl Statements<'_> {
         if let Some(referrer) = referrer
             && let Err(e) = self.plan.check_subject(referrer)
         {
+            if e.may_pass(self.plan.catalog.store()) {
+                return Err(e);
+            }
             self.plan.catalog.problems().add(&Problem::new(self.plan.path.trim_end_matches('/'), e));
             return Ok(());
         }
