@@ -21,11 +21,15 @@ impl Plan<'_> {
         let subject = &image.entry.descriptor.digest;
         let mut statements =
             Statements { plan: self, tree: Skeleton::new(), numbers: HashMap::new(), seen: HashSet::new() };
-        for entry in image.attestations.iter().chain(&self.catalog.attestations(subject)?) {
+        for entry in &image.attestations {
             statements.manifest(entry, None)?;
         }
-        match self.catalog.referrers(subject) {
-            Ok(referrers) => {
+        let others = self.catalog.attestations(subject);
+        match others.and_then(|others| Ok((others, self.catalog.referrers(subject)?))) {
+            Ok((others, referrers)) => {
+                for entry in &others {
+                    statements.manifest(entry, None)?;
+                }
                 for referrer in self.in_order(&referrers).into_iter().map(|(_, referrer)| referrer) {
                     if self.may_attest(referrer) {
                         statements.manifest(&referrer.entry, Some(referrer))?;
