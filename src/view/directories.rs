@@ -38,7 +38,20 @@ impl Plan<'_> {
             Graft::Root => self.root(),
             Graft::Blobs => self.blobs(),
             Graft::Images => Ok(self.images()),
-            Graft::Artifacts => self.artifacts(),
+            Graft::Artifacts => Ok(self.artifacts()),
+            Graft::Beside(n) => {
+                let (mut tree, mut shown) = (Skeleton::new(), HashSet::new());
+                for entry in &self.catalog.image(*n)?.artifacts {
+                    if shown.insert(&entry.descriptor.digest) {
+                        tree.graft(
+                            0,
+                            &names::entry(&entry.descriptor.digest),
+                            Graft::Artifact(entry.clone()),
+                        );
+                    }
+                }
+                Ok(tree.finish())
+            }
             Graft::Image(n) => {
                 let mut tree = Skeleton::new();
                 self.image(&mut tree, *n);
@@ -137,16 +150,25 @@ impl Plan<'_> {
     }
 
     /// Makes `artifacts/`: every group, shown where it turns out to be one, and what images list beside platforms.
-    fn artifacts(&self) -> Built {
+    fn artifacts(&self) -> Skeleton {
         let mut tree = Forest::new();
         let mut shown: HashSet<Digest> = HashSet::new();
+        let mut unnamed: Vec<Arc<Entry>> = Vec::new();
         let groups = self.catalog.groups();
         let paths = names::ImagePaths::new(groups.iter().filter_map(|g| g.name.as_deref()));
         for (n, group) in groups.iter().enumerate() {
             let entries = &group.entries;
-            let (directory, name) =
-                tree.place(&paths.path(group.name.as_deref(), &entries[0].descriptor.digest));
+            let path = paths.path(group.name.as_deref(), &entries[0].descriptor.digest);
+            let (directory, name) = tree.place(&path);
             let first = group.same_as.unwrap_or(n);
+            let image = (first == n && group.may_list()).then(|| self.catalog.lasting(self.catalog.image(n)));
+            shown.extend(entries.iter().map(|e| e.descriptor.digest.clone()));
+            if let Some(Err(e)) = &image {
+                // What it lists has its place there, and can be read another time; the others have theirs now.
+                self.problem(&path.join("/"), e);
+                tree.skeleton.graft(directory, &name, Graft::Beside(n));
+                continue;
+            }
             match &entries[..] {
                 [only] => {
                     tree.skeleton.graft(directory, &name, Graft::Artifact(only.clone()));
@@ -161,20 +183,19 @@ impl Plan<'_> {
                     }
                 }
             }
-            shown.extend(entries.iter().map(|e| e.descriptor.digest.clone()));
-        }
-        // What images' own indexes list beside their platforms has no name of its own.
-        for n in (0..groups.len()).filter(|n| groups[*n].same_as.is_none() && groups[*n].may_list()) {
-            let Some(image) = self.catalog.lasting(self.catalog.image(n))? else { continue };
-            for entry in image.artifacts.iter() {
-                let digest = &entry.descriptor.digest;
-                if shown.insert(digest.clone()) {
-                    let (directory, name) = tree.place(&paths.path(None, digest));
-                    tree.skeleton.graft(directory, &name, Graft::Artifact(entry.clone()));
-                }
+            if let Some(Ok(Some(image))) = image {
+                unnamed.extend(image.artifacts.iter().cloned());
             }
         }
-        Ok(tree.finish())
+        // What images' own indexes list beside their platforms has no name of its own.
+        for entry in unnamed {
+            let digest = &entry.descriptor.digest;
+            if shown.insert(digest.clone()) {
+                let (directory, name) = tree.place(&paths.path(None, digest));
+                tree.skeleton.graft(directory, &name, Graft::Artifact(entry));
+            }
+        }
+        tree.finish()
     }
 
     /// Adds what an image directory shows to the root of `tree`.

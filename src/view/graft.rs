@@ -25,6 +25,8 @@ pub(super) enum Graft {
     Artifacts,
     /// `images/<name>/`, by the group's number.
     Image(usize),
+    /// What a group's image lists beside its platforms, where it could not be read with `artifacts/`.
+    Beside(usize),
     /// `platforms/` of a group's image, where it could not be read with the directory it stands in.
     Platforms(usize),
     /// `platforms/<platform>/`.

@@ -151,6 +151,29 @@ fn nothing_is_concluded_from_documents_that_could_not_be_read_once() {
     assert_eq!(ls(plain.join("referrers")).len(), 1);
 }
 
+/// One index that could not be read took artifacts/ as a whole, names known by heart included, for as long as that lasted.
+#[test]
+fn artifacts_are_listed_though_an_index_cannot_be_read() {
+    let layout = Layout::new();
+    let chart = layout.artifact("application/x").file("chart", "text").entry();
+    let listed = layout.artifact("application/y").file("listed", "text").entry();
+    let broken = layout.nested(&[layout.image(Platform("linux", "amd64", ""), "x"), listed]);
+    layout.index(&[named(chart, "chart:1"), named(broken.clone(), "broken:1")]);
+    let path = layout.path().join("blobs").join(broken["digest"].as_str().unwrap().replace(':', "/"));
+    let content = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    symlink(&path, &path).unwrap();
+    let mount = Mount::new(layout.path());
+    assert_eq!(ls(mount.join("artifacts")), ["broken:1", "chart:1"]);
+    assert_eq!(text(mount.join("artifacts/chart:1/files/chart")), "text");
+    assert_eq!(list_errno(mount.join("artifacts/broken:1")), nix::libc::EIO);
+    assert!(mount.problems().iter().any(|line| line.starts_with("artifacts/broken:1: ")));
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, content).unwrap();
+    let name = ls(mount.join("artifacts/broken:1")).remove(0);
+    assert_eq!(text(mount.join("artifacts/broken:1").join(name).join("files/listed")), "text");
+}
+
 /// Limits the daemon's file descriptors.
 #[track_caller]
 fn limit(mount: &Mount, soft: &str) {
