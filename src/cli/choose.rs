@@ -66,7 +66,7 @@ pub(super) fn check_platform(
     image: Option<usize>,
     wanted: &Platform,
 ) -> anyhow::Result<()> {
-    let Some(n) = image.or_else(|| catalog.sole_image()) else { return Ok(()) };
+    let Some(n) = image.or_else(|| catalog.sole_image().ok()?) else { return Ok(()) };
     let n = catalog.groups()[n].same_as.unwrap_or(n);
     let Ok(image) = catalog.image(n) else { return Ok(()) };
     if image.platforms.iter().any(|p| p.platform.matches(wanted)) {

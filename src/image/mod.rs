@@ -182,14 +182,23 @@ impl Catalog {
         }
     }
 
-    /// Returns the only image's number, where there is exactly one; reads documents until a second one is met.
-    pub fn sole_image(&self) -> Option<usize> {
-        let own = |n: &usize| self.groups[*n].same_as.is_none() && self.assumed_class(*n) == Class::Image;
-        let mut images = (0..self.groups.len()).filter(own);
-        match (images.next(), images.next()) {
-            (Some(only), None) => Some(only),
-            _ => None,
+    /// Returns the only image's number, where there is exactly one; reads documents until a second one is met. Fails where
+    /// that may be told the next time.
+    pub fn sole_image(&self) -> Result<Option<usize>, ImageError> {
+        let own = (0..self.groups.len()).filter(|n| self.groups[*n].same_as.is_none());
+        let is_alone = own.clone().nth(1).is_none();
+        let (mut only, mut untold) = (None, None);
+        for n in own {
+            match self.class(n) {
+                Ok(Class::Image) if only.is_some() => return Ok(None),
+                Ok(Class::Image) => only = Some(n),
+                Ok(_) => {}
+                // There people look for it. If it is none, it will turn out to have no platforms.
+                Err(_) if is_alone => only = Some(n),
+                Err(e) => untold = Some(e),
+            }
         }
+        untold.map_or(Ok(only), Err)
     }
 
     /// Returns the first group of a name.

@@ -23,8 +23,8 @@ pub(super) struct Plan<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) blobs: &'a BlobTable,
     pub(super) options: &'a ViewOptions,
-    /// The group whose image the root is.
-    pub(super) root: Option<usize>,
+    /// The group whose image the root is; an error where that could not be told when the root was first looked into.
+    pub(super) root: &'a Result<Option<usize>, ImageError>,
     /// Where the directory being made stands, for messages: empty, or ending in a slash.
     pub(super) path: String,
 }
@@ -59,7 +59,10 @@ impl Plan<'_> {
             }
             Graft::Platforms(n) => {
                 let mut tree = Skeleton::new();
-                self.platforms(&mut tree, 0, &*self.catalog.image(*n)?);
+                match n.map_or_else(|| self.catalog.sole_image(), |n| Ok(Some(n)))? {
+                    Some(n) => self.platforms(&mut tree, 0, &*self.catalog.image(n)?),
+                    None => self.problem("", &"there is not one image, but several or none: see images/"),
+                }
                 Ok(tree.finish())
             }
             Graft::Platform(image) => self.unless_passing(self.platform(image)),
@@ -101,8 +104,14 @@ impl Plan<'_> {
         tree.graft(0, names::BLOBS, Graft::Blobs);
         tree.graft(0, names::IMAGES, Graft::Images);
         tree.graft(0, names::ARTIFACTS, Graft::Artifacts);
-        if let Some(n) = self.root {
-            self.image(&mut tree, n);
+        match self.root {
+            Ok(Some(n)) => self.image(&mut tree, *n),
+            Ok(None) => {}
+            // Everything else is there all the same, and who looks into this asks again.
+            Err(e) => {
+                self.problem(names::PLATFORMS, e);
+                tree.graft(0, names::PLATFORMS, Graft::Platforms(None));
+            }
         }
         let hidden = tree.directory(0, names::HIDDEN);
         tree.hide(hidden);
@@ -135,7 +144,7 @@ impl Plan<'_> {
             let (directory, name) = tree.place(&path_here);
             let first = group.same_as.unwrap_or(n);
             let up = |levels: usize| vec![".."; levels].join("/");
-            if self.root == Some(first) {
+            if matches!(self.root, Ok(Some(n)) if *n == first) {
                 tree.skeleton.symlink(directory, &name, &up(path_here.len()));
             } else if first != n {
                 let (up, first) = (up(path_here.len() - 1), path(first).join("/"));
@@ -215,7 +224,9 @@ impl Plan<'_> {
                     // Missing is not wrong: the index stays visible, and reading it says why there are no platforms.
                     ImageError::Blob(BlobError::Absent { .. }) => drop(tree.directory(0, names::PLATFORMS)),
                     // The directory around may be the root of the mount, where people look for what is wrong.
-                    e if self.catalog.may_pass(&e) => tree.graft(0, names::PLATFORMS, Graft::Platforms(n)),
+                    e if self.catalog.may_pass(&e) => {
+                        tree.graft(0, names::PLATFORMS, Graft::Platforms(Some(n)))
+                    }
                     e => tree.graft(0, names::PLATFORMS, Graft::Failed(Box::new(e.into()))),
                 }
                 return;
