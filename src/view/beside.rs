@@ -13,7 +13,6 @@ use super::skeleton::Skeleton;
 use crate::blob::BlobError;
 use crate::image::{Entry, ImageError, PlatformImage, Referrer, ReferrerKind, predicate};
 use crate::oci::{Descriptor, Manifest, MediaType};
-use crate::problems::Problem;
 
 impl Plan<'_> {
     /// Makes `attestations/` of a platform: the statements themselves, by what they state.
@@ -41,8 +40,7 @@ impl Plan<'_> {
                 let what = format!(
                     "only what the image's index names is shown, for others cannot be asked for: {e}"
                 );
-                let path = self.path.trim_end_matches('/');
-                self.catalog.problems().add(&Problem::new(path, what));
+                self.problem("", &what);
             }
             Err(e) => return Err(e.into()),
         }
@@ -137,18 +135,17 @@ impl Statements<'_> {
             if e.may_pass(self.plan.catalog.store()) {
                 return Err(e);
             }
-            self.plan.catalog.problems().add(&Problem::new(self.plan.path.trim_end_matches('/'), e));
+            self.plan.problem("", &e);
             return Ok(());
         }
         match self.plan.catalog.manifest(d) {
             Ok(manifest) => self.layers(d, &manifest),
-            Err(e) => {
-                if self.plan.catalog.may_pass(&e) {
-                    return Err(e.into());
-                }
+            Err(e) if self.plan.catalog.may_pass(&e) => return Err(e.into()),
+            // Its bytes can be read, which would say nothing.
+            Err(e @ ImageError::Document { .. }) => self.plan.problem("", &e),
+            Err(_) => {
                 // Known to hold statements: it stands for them, and reading it says what is wrong.
-                let known = referrer.is_none_or(|r| matches!(r.kind, ReferrerKind::Cosign(_)));
-                if known && !matches!(e, ImageError::Document { .. }) {
+                if referrer.is_none_or(|r| matches!(r.kind, ReferrerKind::Cosign(_))) {
                     self.add(names::ATTESTATION_MANIFEST.to_owned(), d);
                 }
             }

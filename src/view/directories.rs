@@ -467,8 +467,10 @@ impl Plan<'_> {
         }
     }
 
-    fn problem(&self, name: &str, what: &dyn std::fmt::Display) {
-        self.catalog.problems().add(&Problem::new(format!("{}{name}", self.path), what));
+    /// Notes what is wrong with something in the directory being made, or with the directory where `name` is empty.
+    pub(super) fn problem(&self, name: &str, what: &dyn std::fmt::Display) {
+        let path = format!("{}{name}", self.path);
+        self.catalog.problems().add(&Problem::new(path.trim_end_matches('/'), what));
     }
 }
 

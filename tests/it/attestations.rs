@@ -155,6 +155,20 @@ fn what_the_index_names_is_there_though_another_document_cannot_be_read() {
 }
 
 #[test]
+fn a_manifest_of_statements_that_is_no_document_is_told_of() {
+    let (_layout, mount) = attested(|layout, image| {
+        let mut entry = layout.attestation(image, &[(SPDX, "the sbom")]);
+        let blob = layout.blob("no JSON");
+        (entry["digest"], entry["size"]) = (json!(blob.digest), json!(blob.bytes.len()));
+        vec![entry]
+    });
+    assert_eq!(ls(attestations(&mount, "linux-amd64")), [""; 0]);
+    let problems = mount.problems();
+    let start = "platforms/linux-amd64/attestations: sha256:";
+    assert!(problems.iter().any(|line| line.starts_with(start) && line.contains("JSON")), "{problems:?}");
+}
+
+#[test]
 fn nothing_stated_is_an_empty_directory() {
     let (_layout, mount) = attested(|_, _| Vec::new());
     assert!(ls(mount.join("platforms/linux-amd64")).contains(&"attestations".to_owned()));
