@@ -3,7 +3,7 @@
 //! Fails only where the next try may go better: nothing may be concluded from that for good.
 
 use super::walk::MAX_ENTRIES;
-use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Group, ImageError};
+use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Form, Group, ImageError};
 use crate::oci::{Descriptor, Manifest, MediaType};
 
 /// What an entry of an index leads to.
@@ -39,15 +39,10 @@ pub(super) fn entry(catalog: &Catalog, entry: &Entry) -> Result<Class, ImageErro
 }
 
 fn by_document(catalog: &Catalog, d: &Descriptor) -> Result<Class, ImageError> {
-    match d.kind() {
-        MediaType::Index => index(catalog, d),
-        MediaType::Manifest => manifest(catalog, d),
-        // Some producers leave the type out; the document tells. A type we do not know is not an error (rule 16).
-        MediaType::Other if d.media_type.is_empty() => match catalog.lists_entries(d)? {
-            true => index(catalog, d),
-            false => manifest(catalog, d),
-        },
-        _ => Ok(Class::Artifact),
+    match catalog.form(d)? {
+        Form::Index => index(catalog, d),
+        Form::Manifest => manifest(catalog, d),
+        Form::Other => Ok(Class::Artifact),
     }
 }
 
@@ -74,11 +69,10 @@ fn index(catalog: &Catalog, d: &Descriptor) -> Result<Class, ImageError> {
         return Ok(Class::Image);
     }
     for d in descriptors.take(MAX_ENTRIES) {
-        let class = match (by_descriptor(d), d.kind()) {
-            (Some(class), _) => class,
-            (None, MediaType::Manifest) => catalog.class_of.get_or_ask(d, || manifest(catalog, d))?,
-            (None, MediaType::Index) => Class::Image,
-            (None, _) => Class::Artifact,
+        let class = match by_descriptor(d) {
+            Some(class) => class,
+            None if catalog.form(d)? == Form::Index => Class::Image,
+            None => catalog.class_of.get_or_ask(d, || by_document(catalog, d))?,
         };
         if class == Class::Image {
             return Ok(Class::Image);

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use crate::blob::{BlobError, BlobStore, SourceError};
 use crate::flight::Flight;
 use crate::oci::{
-    Descriptor, DescriptorError, Digest, DocumentError, ImageConfig, Index, Manifest, Platform,
+    Descriptor, DescriptorError, Digest, DocumentError, ImageConfig, Index, Manifest, MediaType, Platform,
 };
 use crate::problems::{Problem, Problems};
 
@@ -26,6 +26,17 @@ pub use walk::{Image, MAX_DEPTH, PlatformImage};
 
 /// Marks BuildKit's attestation manifests.
 const ANNOTATION_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+
+/// What a descriptor leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// What lists others.
+    Index,
+    /// What has a configuration and layers, or would have.
+    Manifest,
+    /// Anything else: bytes into which nothing is read.
+    Other,
+}
 
 /// Why a document cannot be had.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -89,6 +100,8 @@ pub struct Catalog {
     problems: Arc<Problems>,
     groups: Vec<Group>,
     classes: Vec<OnceLock<Class>>,
+    /// What single documents are read as, where their descriptors do not say.
+    form_of: Told<Form>,
     /// What single documents are, where their descriptors do not tell.
     class_of: Told<Class>,
     /// The platforms of manifests, where their descriptors state none.
@@ -118,6 +131,7 @@ impl Catalog {
             problems,
             groups,
             classes,
+            form_of: Told::default(),
             class_of: Told::default(),
             platform_of: Told::default(),
             images: Flight::default(),
@@ -220,9 +234,20 @@ impl Catalog {
         Some(self.groups.len() - 1)
     }
 
-    /// Says whether a document without a media type, as some producers write it, is an index: it lists something.
-    fn lists_entries(&self, d: &Descriptor) -> Result<bool, ImageError> {
-        Ok(self.lasting(self.index(d))?.is_some_and(|index| !index.entries.is_empty()))
+    /// Says what a descriptor leads to. Fails where its document is to tell, and may do so the next time.
+    pub fn form(&self, d: &Descriptor) -> Result<Form, ImageError> {
+        match d.kind() {
+            MediaType::Index => Ok(Form::Index),
+            MediaType::Manifest => Ok(Form::Manifest),
+            // Some producers leave the type out; then what lists something is an index.
+            _ if d.media_type.is_empty() => self.form_of.get_or_ask(d, || {
+                let index = self.lasting(self.index(d))?;
+                let lists = index.is_some_and(|index| !index.entries.is_empty());
+                Ok(if lists { Form::Index } else { Form::Manifest })
+            }),
+            // A type we do not know is no error (rule 16).
+            _ => Ok(Form::Other),
+        }
     }
 
     /// Reads and parses an index.

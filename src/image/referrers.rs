@@ -7,10 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::walk::MAX_DEPTH;
-use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Group, ImageError};
+use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Form, Group, ImageError};
 use crate::oci::{
-    ANNOTATION_REF_NAME, Descriptor, Digest, IndexEntry, Manifest, MediaType, REFERRER_SUFFIXES,
-    referrers_tag,
+    ANNOTATION_REF_NAME, Descriptor, Digest, IndexEntry, Manifest, REFERRER_SUFFIXES, referrers_tag,
 };
 use crate::problems::Problem;
 
@@ -131,9 +130,9 @@ impl Catalog {
 
     /// Returns the subject that a manifest or index names. What is neither has none: its bytes are right, and name nothing.
     pub fn subject(&self, d: &Descriptor) -> Result<Option<Digest>, ImageError> {
-        let subject = match d.kind() {
-            MediaType::Index => self.index(d).map(|index| index.subject),
-            _ => self.manifest(d).map(|manifest| manifest.subject),
+        let subject = match self.form(d)? {
+            Form::Index => self.index(d).map(|index| index.subject),
+            Form::Manifest | Form::Other => self.manifest(d).map(|manifest| manifest.subject),
         };
         match subject {
             Err(ImageError::Document { .. }) => Ok(None),
@@ -227,26 +226,25 @@ impl Scan {
         {
             self.by_reference.entry(reference).or_default().push(entry.clone());
         }
-        let is_index = match d.kind() {
-            MediaType::Index => true,
-            MediaType::Manifest => false,
-            _ if d.media_type.is_empty() => catalog.lists_entries(d)?,
-            _ => return Ok(Vec::new()),
-        };
-        if is_index {
-            if let Some(index) = catalog.lasting(catalog.index(d))?
-                && let Some(subject) = index.subject
-            {
-                self.note(subject.digest, entry, index.artifact_type);
+        match catalog.form(d)? {
+            Form::Index => {
+                if let Some(index) = catalog.lasting(catalog.index(d))?
+                    && let Some(subject) = index.subject
+                {
+                    self.note(subject.digest, entry, index.artifact_type);
+                }
+                if further { catalog.listed(entry) } else { Ok(Vec::new()) }
             }
-            return if further { catalog.listed(entry) } else { Ok(Vec::new()) };
+            Form::Manifest => {
+                if let Some(manifest) = catalog.lasting(catalog.manifest(d))?
+                    && let Some(subject) = &manifest.subject
+                {
+                    self.note(subject.digest.clone(), entry, manifest.kind().to_owned());
+                }
+                Ok(Vec::new())
+            }
+            Form::Other => Ok(Vec::new()),
         }
-        if let Some(manifest) = catalog.lasting(catalog.manifest(d))?
-            && let Some(subject) = &manifest.subject
-        {
-            self.note(subject.digest.clone(), entry, manifest.kind().to_owned());
-        }
-        Ok(Vec::new())
     }
 
     fn note(&mut self, subject: Digest, entry: &Arc<Entry>, kind: String) {

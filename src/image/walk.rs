@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Catalog, Class, Entry, Group, ImageError, classify};
-use crate::oci::{Descriptor, Digest, MediaType, Platform};
+use super::{Catalog, Class, Entry, Form, Group, ImageError, classify};
+use crate::oci::{Descriptor, Digest, Platform};
 use crate::problems::Problem;
 
 /// Deepest nesting of indexes followed. Real ones nest once; loops cannot be (a digest cannot contain itself), but
@@ -89,12 +89,8 @@ impl Walk<'_> {
             return Ok(());
         }
         let d = &entry.descriptor;
-        match d.kind() {
-            MediaType::Index => return self.nested(entry, depth),
-            MediaType::Other if d.media_type.is_empty() && self.catalog.lists_entries(d)? => {
-                return self.nested(entry, depth);
-            }
-            _ => {}
+        if self.catalog.form(d)? == Form::Index {
+            return self.nested(entry, depth);
         }
         match classify::entry(self.catalog, entry)? {
             Class::Image => self.platform(entry)?,
@@ -162,7 +158,7 @@ pub(super) fn find(catalog: &Catalog, digest: &Digest) -> Option<Arc<Entry>> {
         if d.digest == *digest {
             return Some(entry);
         }
-        let nests = d.kind() == MediaType::Index || d.media_type.is_empty();
+        let nests = matches!(catalog.form(d), Ok(Form::Index));
         if !nests || depth == MAX_DEPTH || !indexes.insert(d.digest.clone()) {
             continue;
         }

@@ -60,7 +60,7 @@ impl Plan<'_> {
     /// Makes the directory of a referrer, if it is one.
     pub(super) fn referrer(&self, referrer: &Referrer) -> Built {
         self.check_subject(referrer)?;
-        self.unless_passing(self.artifact(&referrer.entry))
+        self.artifact(&referrer.entry)
     }
 
     /// Names referrers, in an order that does not depend on who was asked.

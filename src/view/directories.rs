@@ -11,10 +11,10 @@ use super::skeleton::{Content, Skeleton};
 use super::stack::Stack;
 use super::{ViewOptions, history, names};
 use crate::blob::BlobError;
-use crate::image::{Catalog, Class, Entry, Image, ImageError, PlatformImage};
+use crate::image::{Catalog, Class, Entry, Form, Image, ImageError, PlatformImage};
 use crate::oci::{
     ANNOTATION_TITLE, Annotations, Data, Descriptor, DescriptorError, Digest, ImageConfig, Manifest,
-    MediaType, Platform, pretty,
+    Platform, pretty,
 };
 use crate::problems::Problem;
 
@@ -68,11 +68,11 @@ impl Plan<'_> {
             Graft::Platform(image) => self.unless_passing(self.platform(image)),
             Graft::Pretty(entry) => self.unless_passing(self.pretty(entry)),
             Graft::Artifact(entry) => {
-                let mut tree = self.artifact(entry);
-                if is_manifest(&entry.descriptor) {
+                let mut tree = self.artifact(entry)?;
+                if self.catalog.form(&entry.descriptor)? != Form::Other {
                     tree.graft(0, names::REFERRERS, Graft::Referrers(entry.clone()));
                 }
-                self.unless_passing(tree.finish())
+                Ok(tree.finish())
             }
             Graft::Attestations(image) => self.attestations(image),
             Graft::Referrers(subject) => self.referrers(subject),
@@ -283,32 +283,37 @@ impl Plan<'_> {
     }
 
     /// Makes what `artifacts/<name>/` and `referrers/<name>/` have in common.
-    pub(super) fn artifact(&self, entry: &Arc<Entry>) -> Skeleton {
+    pub(super) fn artifact(&self, entry: &Arc<Entry>) -> Built {
         let mut tree = Skeleton::new();
-        if !is_manifest(&entry.descriptor) {
-            // A type we know nothing of is no error (rule 16): its bytes are shown, and nothing is read into them.
-            self.descriptor(&mut tree, entry);
-            tree.file(0, names::BLOB, self.blob(&entry.descriptor, names::BLOB));
-            return tree.finish();
-        }
-        if entry.descriptor.kind() == MediaType::Index {
+        match self.catalog.form(&entry.descriptor)? {
+            Form::Manifest => self.manifest(&mut tree, entry),
             // A list of artifacts, such as the fallback tag of referrers.
-            self.descriptor(&mut tree, entry);
-            tree.file(0, names::IMAGE_INDEX, self.blob(&entry.descriptor, names::IMAGE_INDEX));
-            return tree.finish();
+            Form::Index => {
+                self.descriptor(&mut tree, entry);
+                tree.file(0, names::IMAGE_INDEX, self.blob(&entry.descriptor, names::IMAGE_INDEX));
+            }
+            // A type we know nothing of is no error (rule 16): its bytes are shown, and nothing is read into them.
+            Form::Other => {
+                self.descriptor(&mut tree, entry);
+                tree.file(0, names::BLOB, self.blob(&entry.descriptor, names::BLOB));
+            }
         }
-        let manifest = self.head(&mut tree, entry);
+        self.unless_passing(tree.finish())
+    }
+
+    /// Adds what a manifest that is no image names.
+    fn manifest(&self, tree: &mut Skeleton, entry: &Entry) {
+        let manifest = self.head(tree, entry);
         if let Ok(Manifest { config: Some(config), .. }) = &manifest {
             tree.file(0, names::CONFIG, self.described(config, names::CONFIG));
         }
         match &manifest {
             Ok(manifest) => {
-                self.layers(&mut tree, manifest);
-                self.files(&mut tree, manifest);
+                self.layers(tree, manifest);
+                self.files(tree, manifest);
             }
             Err(e) => tree.graft(0, names::LAYERS, Graft::Failed(Box::new(e.clone().into()))),
         }
-        tree.finish()
     }
 
     /// Adds manifest.json, descriptor.json and digest, and returns the manifest.
@@ -496,10 +501,6 @@ pub(super) fn named_platforms(
         named.push((name, Arc::new(platform.clone())));
     }
     named
-}
-
-fn is_manifest(d: &Descriptor) -> bool {
-    matches!(d.kind(), MediaType::Manifest | MediaType::Index) || d.media_type.is_empty()
 }
 
 /// A descriptor of a blob of which nothing is known but that it is there.

@@ -631,3 +631,25 @@ fn a_manifest_listed_over_and_over_is_read_once() {
         assert!(start.elapsed() < Duration::from_secs(10), "{name}: {:?}", start.elapsed());
     }
 }
+
+/// An index without a media type that lists artifacts only was shown as a manifest that is damaged, and verify called it so.
+#[test]
+fn an_index_that_does_not_say_so_is_a_list_of_artifacts() {
+    let layout = Layout::new();
+    let mut list = layout.nested(&[layout.artifact("application/x").file("a", "a").entry()]);
+    let mut untold = layout.artifact("application/x").file("b", "b").entry();
+    for entry in [&mut list, &mut untold] {
+        entry.as_object_mut().unwrap().remove("mediaType");
+    }
+    layout.index(&[named(list, "list"), named(untold, "untold"), named(layout.image(AMD64, "x"), "app")]);
+    let mount = Mount::new(layout.path());
+    assert_eq!(
+        ls(mount.join("artifacts/list")),
+        ["descriptor.json", "digest", "image-index.json", "referrers"]
+    );
+    assert_eq!(text(mount.join("artifacts/untold/files/b")), "b");
+    assert_eq!(ls(mount.join("artifacts")).len(), 3, "what it lists has a place of its own");
+    assert_eq!(mount.problems(), [""; 0]);
+    let done = run(Command::new(crate::kit::ocifs()).arg("verify").arg(layout.path()));
+    assert_eq!(done.code(), 0, "{}", done.stdout);
+}
