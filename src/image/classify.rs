@@ -34,14 +34,14 @@ pub(super) fn entry(catalog: &Catalog, entry: &Entry) -> Result<Class, ImageErro
     let d = &entry.descriptor;
     match by_descriptor(d) {
         Some(class) => Ok(class),
-        None => catalog.class_of.get_or_ask(d, || by_document(catalog, d)),
+        None => by_document(catalog, d),
     }
 }
 
 fn by_document(catalog: &Catalog, d: &Descriptor) -> Result<Class, ImageError> {
     match catalog.form(d)? {
-        Form::Index => index(catalog, d),
-        Form::Manifest => manifest(catalog, d),
+        Form::Index => catalog.class_of.get_or_ask(d, || index(catalog, d)),
+        Form::Manifest => catalog.class_of.get_or_ask(d, || manifest(catalog, d)),
         Form::Other => Ok(Class::Artifact),
     }
 }
@@ -72,7 +72,7 @@ fn index(catalog: &Catalog, d: &Descriptor) -> Result<Class, ImageError> {
         let class = match by_descriptor(d) {
             Some(class) => class,
             None if catalog.form(d)? == Form::Index => Class::Image,
-            None => catalog.class_of.get_or_ask(d, || by_document(catalog, d))?,
+            None => by_document(catalog, d)?,
         };
         if class == Class::Image {
             return Ok(Class::Image);

@@ -653,3 +653,17 @@ fn an_index_that_does_not_say_so_is_a_list_of_artifacts() {
     let done = run(Command::new(crate::kit::ocifs()).arg("verify").arg(layout.path()));
     assert_eq!(done.code(), 0, "{}", done.stdout);
 }
+
+#[test]
+fn one_manifest_is_an_image_and_bytes_by_how_it_is_listed() {
+    let layout = Layout::new();
+    let (_, manifest, _) = layout.image_of(AMD64, &[layout.blob(gzip(&tar(&[("content", b"x")])))]);
+    let bytes = manifest.descriptor("application/octet-stream");
+    let mut untold = bytes.clone();
+    untold.as_object_mut().unwrap().remove("mediaType");
+    layout.index(&[named(layout.nested(&[bytes]), "bytes"), named(untold, "image")]);
+    let mount = Mount::new(layout.path());
+    assert!(ls(mount.join("artifacts")).contains(&"bytes".to_owned()));
+    assert_eq!(ls(mount.join("images")), ["image"]);
+    assert_eq!(text(mount.join("platforms/linux-amd64/rootfs/content")), "x");
+}
