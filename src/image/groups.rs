@@ -34,9 +34,14 @@ pub(super) fn group(entries: &[Arc<Entry>]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut by_name: HashMap<Option<&str>, usize> = HashMap::with_capacity(entries.len());
     let mut there: HashSet<(usize, &Digest)> = HashSet::with_capacity(entries.len());
+    let mut alone: HashSet<&Digest> = HashSet::new();
     for entry in entries {
         let name = image_name(&entry.descriptor.annotations);
         let is_alone = name.is_none() && !(together && is_manifest(entry));
+        // Its digest is all it could be called by, and that is taken.
+        if is_alone && !alone.insert(&entry.descriptor.digest) {
+            continue;
+        }
         match by_name.get(&name).filter(|_| !is_alone) {
             Some(&n) => {
                 if there.insert((n, &entry.descriptor.digest)) {

@@ -667,3 +667,16 @@ fn one_manifest_is_an_image_and_bytes_by_how_it_is_listed() {
     assert_eq!(ls(mount.join("images")), ["image"]);
     assert_eq!(text(mount.join("platforms/linux-amd64/rootfs/content")), "x");
 }
+
+/// images/ listed one name twice, of which one could be reached.
+#[test]
+fn an_image_without_a_name_that_is_listed_twice_is_there_once() {
+    let layout = Layout::new();
+    let [one, other] = ["a", "b"].map(|content| {
+        let mut entry = layout.image(AMD64, content);
+        entry.as_object_mut().unwrap().remove("platform");
+        entry
+    });
+    layout.index(&[one.clone(), other, one]);
+    assert_eq!(ls(Mount::new(layout.path()).join("images")).len(), 2);
+}
