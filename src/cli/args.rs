@@ -172,7 +172,8 @@ pub(super) struct SourceArgs {
 
     /// This image only: a name, or a digest, which pins it
     ///
-    /// A mount then has this image at its root. With a digest, platforms/ shows nothing that this digest does not vouch for.
+    /// A mount then has this image at its root. With a digest, platforms/ shows nothing that this digest does not vouch for, but in
+    /// attestations/ and referrers/, where others speak of it.
     #[arg(long, value_name = "NAME|DIGEST")]
     pub(super) image: Option<String>,
 

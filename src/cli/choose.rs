@@ -14,9 +14,19 @@ fn docker_name(name: &str) -> String {
     if last.contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") }
 }
 
-/// Finds the image that `wanted` means: a name first, then a digest anywhere below index.json, then a number in it.
+/// Finds the image that `wanted` means: a digest anywhere below index.json, else a name, else a number in it.
 pub(super) fn image(catalog: &mut Catalog, wanted: &str) -> anyhow::Result<usize> {
-    if let Some(n) = catalog.find(wanted).or_else(|| catalog.find(&docker_name(wanted))) {
+    // A digest is a promise about bytes, with a name before it or without. index.json, which nothing vouches for, may give
+    // such a name to anything.
+    let digest = Digest::parse(wanted.rsplit('@').next().unwrap_or(wanted));
+    if let Ok(digest) = &digest
+        && digest.algorithm() != Algorithm::Unknown
+    {
+        return catalog
+            .pin(digest)
+            .with_context(|| format!("{wanted}: no manifest or index of this digest in the source"));
+    }
+    if let Some(n) = catalog.named(wanted).or_else(|| catalog.named(&docker_name(wanted))) {
         return Ok(n);
     }
     if let Some(number) = source::number(wanted) {
@@ -36,13 +46,13 @@ pub(super) fn image(catalog: &mut Catalog, wanted: &str) -> anyhow::Result<usize
     if let (Some(only), None) = (meant.next(), meant.next()) {
         return Ok(only);
     }
-    match Digest::parse(wanted) {
-        Ok(digest) => match catalog.pin(&digest) {
-            Some(n) => return Ok(n),
-            // `web:2` could be a digest of an algorithm that nobody knows, and is not.
-            None if digest.algorithm() == Algorithm::Unknown => {}
-            None => bail!("{wanted}: no manifest or index of this digest in the source"),
-        },
+    match digest {
+        // `web:2` could be a digest of an algorithm that nobody knows.
+        Ok(digest) => {
+            if let Some(n) = catalog.pin(&digest) {
+                return Ok(n);
+            }
+        }
         Err(e @ DigestError::Encoding { .. }) => bail!(e),
         Err(DigestError::Grammar(_)) => {}
     }
@@ -56,7 +66,7 @@ pub(super) fn check_platform(
     image: Option<usize>,
     wanted: &Platform,
 ) -> anyhow::Result<()> {
-    let Some(n) = image.or_else(|| catalog.sole_image()) else { return Ok(()) };
+    let Some(n) = image.or_else(|| catalog.sole_image().ok()?) else { return Ok(()) };
     let n = catalog.groups()[n].same_as.unwrap_or(n);
     let Ok(image) = catalog.image(n) else { return Ok(()) };
     if image.platforms.iter().any(|p| p.platform.matches(wanted)) {

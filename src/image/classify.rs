@@ -2,7 +2,8 @@
 //!
 //! Fails only where the next try may go better: nothing may be concluded from that for good.
 
-use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Group, ImageError};
+use super::walk::MAX_ENTRIES;
+use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Form, Group, ImageError};
 use crate::oci::{Descriptor, Manifest, MediaType};
 
 /// What an entry of an index leads to.
@@ -19,7 +20,7 @@ pub enum Class {
 /// Says what a group is: an image where any of its entries is one, or cannot be told from one.
 pub(super) fn group(catalog: &Catalog, group: &Group) -> Result<Class, ImageError> {
     let mut class = None;
-    for e in &group.entries {
+    for e in group.entries.iter().take(MAX_ENTRIES) {
         match entry(catalog, e)? {
             Class::Image => return Ok(Class::Image),
             other => class = class.or(Some(other)),
@@ -31,18 +32,17 @@ pub(super) fn group(catalog: &Catalog, group: &Group) -> Result<Class, ImageErro
 /// Says what an entry is, reading its document where the descriptor does not tell.
 pub(super) fn entry(catalog: &Catalog, entry: &Entry) -> Result<Class, ImageError> {
     let d = &entry.descriptor;
-    if let Some(class) = by_descriptor(d) {
-        return Ok(class);
+    match by_descriptor(d) {
+        Some(class) => Ok(class),
+        None => by_document(catalog, d),
     }
-    match d.kind() {
-        MediaType::Index => index(catalog, d),
-        MediaType::Manifest => manifest(catalog, d),
-        // Some producers leave the type out; the document tells. A type we do not know is not an error (rule 16).
-        MediaType::Other if d.media_type.is_empty() => match catalog.lists_entries(d)? {
-            true => index(catalog, d),
-            false => manifest(catalog, d),
-        },
-        _ => Ok(Class::Artifact),
+}
+
+fn by_document(catalog: &Catalog, d: &Descriptor) -> Result<Class, ImageError> {
+    match catalog.form(d)? {
+        Form::Index => catalog.class_of.get_or_ask(d, || index(catalog, d)),
+        Form::Manifest => catalog.class_of.get_or_ask(d, || manifest(catalog, d)),
+        Form::Other => Ok(Class::Artifact),
     }
 }
 
@@ -68,12 +68,11 @@ fn index(catalog: &Catalog, d: &Descriptor) -> Result<Class, ImageError> {
     if descriptors.peek().is_none() {
         return Ok(Class::Image);
     }
-    for d in descriptors {
-        let class = match (by_descriptor(d), d.kind()) {
-            (Some(class), _) => class,
-            (None, MediaType::Manifest) => manifest(catalog, d)?,
-            (None, MediaType::Index) => Class::Image,
-            (None, _) => Class::Artifact,
+    for d in descriptors.take(MAX_ENTRIES) {
+        let class = match by_descriptor(d) {
+            Some(class) => class,
+            None if catalog.form(d)? == Form::Index => Class::Image,
+            None => by_document(catalog, d)?,
         };
         if class == Class::Image {
             return Ok(Class::Image);

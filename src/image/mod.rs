@@ -5,14 +5,19 @@
 mod classify;
 mod groups;
 mod referrers;
+mod told;
 mod walk;
 
 use std::sync::{Arc, OnceLock};
 
 use crate::blob::{BlobError, BlobStore, SourceError};
 use crate::flight::Flight;
-use crate::oci::{Descriptor, DescriptorError, Digest, DocumentError, ImageConfig, Index, Manifest};
+use crate::oci::{
+    Descriptor, DescriptorError, Digest, DocumentError, ImageConfig, Index, Manifest, MediaType, Platform,
+};
 use crate::problems::{Problem, Problems};
+
+use told::Told;
 
 pub use classify::Class;
 pub use groups::Group;
@@ -21,6 +26,17 @@ pub use walk::{Image, MAX_DEPTH, PlatformImage};
 
 /// Marks BuildKit's attestation manifests.
 const ANNOTATION_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+
+/// What a descriptor leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// What lists others.
+    Index,
+    /// What has a configuration and layers, or would have.
+    Manifest,
+    /// Anything else: bytes into which nothing is read.
+    Other,
+}
 
 /// Why a document cannot be had.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -32,7 +48,7 @@ pub enum ImageError {
     #[error("{digest}: {cause}")]
     Document {
         /// The document.
-        digest: crate::oci::Digest,
+        digest: Digest,
         /// What is wrong with it.
         cause: DocumentError,
     },
@@ -41,7 +57,7 @@ pub enum ImageError {
     Descriptor(#[from] DescriptorError),
     /// The manifest has no configuration.
     #[error("{0}: the manifest has no `config`")]
-    NoConfig(crate::oci::Digest),
+    NoConfig(Digest),
     /// The source could not say what speaks of it.
     #[error(transparent)]
     Source(Arc<SourceError>),
@@ -84,6 +100,12 @@ pub struct Catalog {
     problems: Arc<Problems>,
     groups: Vec<Group>,
     classes: Vec<OnceLock<Class>>,
+    /// What single documents are read as, where their descriptors do not say.
+    form_of: Told<Form>,
+    /// What single documents are, where their descriptors do not tell.
+    class_of: Told<Class>,
+    /// The platforms of manifests, where their descriptors state none.
+    platform_of: Told<Platform>,
     /// A failure of the source is kept as a value: the tree does not change while it is mounted.
     images: Flight<usize, Result<Arc<Image>, ImageError>, ImageError>,
     scan: Flight<(), Arc<referrers::Scan>, ImageError>,
@@ -104,8 +126,18 @@ impl Catalog {
         }
         let groups = groups::group(&entries);
         let classes = groups.iter().map(|_| OnceLock::new()).collect();
-        let (images, scan, referrers) = (Flight::default(), Flight::default(), Flight::default());
-        Ok(Self { store, problems, groups, classes, images, scan, referrers })
+        Ok(Self {
+            store,
+            problems,
+            groups,
+            classes,
+            form_of: Told::default(),
+            class_of: Told::default(),
+            platform_of: Told::default(),
+            images: Flight::default(),
+            scan: Flight::default(),
+            referrers: Flight::default(),
+        })
     }
 
     /// Returns the store the catalog reads from.
@@ -164,27 +196,34 @@ impl Catalog {
         }
     }
 
-    /// Returns the only image's number, where there is exactly one; reads documents until a second one is met.
-    pub fn sole_image(&self) -> Option<usize> {
-        let own = |n: &usize| self.groups[*n].same_as.is_none() && self.assumed_class(*n) == Class::Image;
-        let mut images = (0..self.groups.len()).filter(own);
-        match (images.next(), images.next()) {
-            (Some(only), None) => Some(only),
-            _ => None,
+    /// Returns the only image's number, where there is exactly one; reads documents until a second one is met. Fails where
+    /// that may be told the next time.
+    pub fn sole_image(&self) -> Result<Option<usize>, ImageError> {
+        let own = (0..self.groups.len()).filter(|n| self.groups[*n].same_as.is_none());
+        let is_alone = own.clone().nth(1).is_none();
+        let (mut only, mut untold) = (None, None);
+        for n in own {
+            match self.class(n) {
+                Ok(Class::Image) if only.is_some() => return Ok(None),
+                Ok(Class::Image) => only = Some(n),
+                Ok(_) => {}
+                // There people look for it. If it is none, it will turn out to have no platforms.
+                Err(_) if is_alone => only = Some(n),
+                Err(e) => untold = Some(e),
+            }
         }
+        untold.map_or(Ok(only), Err)
     }
 
-    /// Finds the group that a user means by `wanted`: a name, or the digest of an entry of index.json.
-    pub fn find(&self, wanted: &str) -> Option<usize> {
-        let named = |g: &Group| g.name.as_deref() == Some(wanted);
-        let digest = |g: &Group| g.entries.iter().any(|e| e.descriptor.digest.as_str() == wanted);
-        self.groups.iter().position(named).or_else(|| self.groups.iter().position(digest))
+    /// Returns the first group of a name.
+    pub fn named(&self, name: &str) -> Option<usize> {
+        self.groups.iter().position(|g| g.name.as_deref() == Some(name))
     }
 
     /// Narrows the catalog to the one manifest or index with `digest`, found anywhere below index.json.
     ///
     /// Returns the number of the group that holds it alone, or nothing where no entry has this digest.
-    pub fn pin(&mut self, digest: &crate::oci::Digest) -> Option<usize> {
+    pub fn pin(&mut self, digest: &Digest) -> Option<usize> {
         let whole = |g: &Group| g.entries.len() == 1 && g.entries[0].descriptor.digest == *digest;
         if let Some(n) = self.groups.iter().position(whole) {
             return Some(self.groups[n].same_as.unwrap_or(n));
@@ -195,9 +234,20 @@ impl Catalog {
         Some(self.groups.len() - 1)
     }
 
-    /// Says whether a document without a media type, as some producers write it, is an index: it lists something.
-    fn lists_entries(&self, d: &Descriptor) -> Result<bool, ImageError> {
-        Ok(self.lasting(self.index(d))?.is_some_and(|index| !index.entries.is_empty()))
+    /// Says what a descriptor leads to. Fails where its document is to tell, and may do so the next time.
+    pub fn form(&self, d: &Descriptor) -> Result<Form, ImageError> {
+        match d.kind() {
+            MediaType::Index => Ok(Form::Index),
+            MediaType::Manifest => Ok(Form::Manifest),
+            // Some producers leave the type out; then what lists something is an index.
+            _ if d.media_type.is_empty() => self.form_of.get_or_ask(d, || {
+                let index = self.lasting(self.index(d))?;
+                let lists = index.is_some_and(|index| !index.entries.is_empty());
+                Ok(if lists { Form::Index } else { Form::Manifest })
+            }),
+            // A type we do not know is no error (rule 16).
+            _ => Ok(Form::Other),
+        }
     }
 
     /// Reads and parses an index.

@@ -7,10 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::walk::MAX_DEPTH;
-use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Group, ImageError};
+use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Form, Group, ImageError};
 use crate::oci::{
-    ANNOTATION_REF_NAME, Descriptor, Digest, IndexEntry, Manifest, MediaType, REFERRER_SUFFIXES,
-    referrers_tag,
+    ANNOTATION_REF_NAME, Descriptor, Digest, IndexEntry, Manifest, REFERRER_SUFFIXES, referrers_tag,
 };
 use crate::problems::Problem;
 
@@ -83,11 +82,15 @@ impl Catalog {
             found.add(entry.clone(), ReferrerKind::Type(kind.clone()));
         }
         let tag = referrers_tag(subject);
+        let mut asked = HashSet::new();
         for group in scan.groups(&tag, self) {
             for entry in &group.entries {
                 for listed in self.listed(entry)? {
+                    let d = &listed.descriptor;
                     // Who claims to list referrers may be wrong; a manifest that is not here cannot be asked.
-                    if self.subject_of(&listed.descriptor)?.is_none_or(|named| named == *subject) {
+                    if asked.insert(d.digest.clone())
+                        && self.lasting(self.subject(d))?.is_none_or(|named| named.as_ref() == Some(subject))
+                    {
                         let kind = listed.descriptor.artifact_type.clone();
                         found.add(Arc::new(listed), ReferrerKind::Type(kind));
                     }
@@ -125,16 +128,16 @@ impl Catalog {
         Ok(entries.into_iter().flatten().filter_map(usable).collect())
     }
 
-    /// Returns the subject that a manifest or index names, or its own digest where it names none; nothing where it
-    /// cannot be read.
-    fn subject_of(&self, d: &Descriptor) -> Result<Option<Digest>, ImageError> {
-        let subject = match d.kind() {
-            MediaType::Index => self.index(d).map(|index| index.subject),
-            _ => self.manifest(d).map(|manifest| manifest.subject),
+    /// Returns the subject that a manifest or index names. What is neither has none: its bytes are right, and name nothing.
+    pub fn subject(&self, d: &Descriptor) -> Result<Option<Digest>, ImageError> {
+        let subject = match self.form(d)? {
+            Form::Index => self.index(d).map(|index| index.subject),
+            Form::Manifest | Form::Other => self.manifest(d).map(|manifest| manifest.subject),
         };
-        let or_itself =
-            |named: Option<Descriptor>| named.map_or_else(|| d.digest.clone(), |named| named.digest);
-        Ok(self.lasting(subject)?.map(or_itself))
+        match subject {
+            Err(ImageError::Document { .. }) => Ok(None),
+            subject => Ok(subject?.map(|named| named.digest)),
+        }
     }
 
     /// Goes over the documents of a layout, once. Those of a registry are left where they are.
@@ -223,26 +226,25 @@ impl Scan {
         {
             self.by_reference.entry(reference).or_default().push(entry.clone());
         }
-        let is_index = match d.kind() {
-            MediaType::Index => true,
-            MediaType::Manifest => false,
-            _ if d.media_type.is_empty() => catalog.lists_entries(d)?,
-            _ => return Ok(Vec::new()),
-        };
-        if is_index {
-            if let Some(index) = catalog.lasting(catalog.index(d))?
-                && let Some(subject) = index.subject
-            {
-                self.note(subject.digest, entry, index.artifact_type);
+        match catalog.form(d)? {
+            Form::Index => {
+                if let Some(index) = catalog.lasting(catalog.index(d))?
+                    && let Some(subject) = index.subject
+                {
+                    self.note(subject.digest, entry, index.artifact_type);
+                }
+                if further { catalog.listed(entry) } else { Ok(Vec::new()) }
             }
-            return if further { catalog.listed(entry) } else { Ok(Vec::new()) };
+            Form::Manifest => {
+                if let Some(manifest) = catalog.lasting(catalog.manifest(d))?
+                    && let Some(subject) = &manifest.subject
+                {
+                    self.note(subject.digest.clone(), entry, manifest.kind().to_owned());
+                }
+                Ok(Vec::new())
+            }
+            Form::Other => Ok(Vec::new()),
         }
-        if let Some(manifest) = catalog.lasting(catalog.manifest(d))?
-            && let Some(subject) = &manifest.subject
-        {
-            self.note(subject.digest.clone(), entry, manifest.kind().to_owned());
-        }
-        Ok(Vec::new())
     }
 
     fn note(&mut self, subject: Digest, entry: &Arc<Entry>, kind: String) {

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Catalog, Class, Entry, Group, ImageError, classify};
-use crate::oci::{Descriptor, Digest, MediaType, Platform};
+use super::{Catalog, Class, Entry, Form, Group, ImageError, classify};
+use crate::oci::{Descriptor, Digest, Platform};
 use crate::problems::Problem;
 
 /// Deepest nesting of indexes followed. Real ones nest once; loops cannot be (a digest cannot contain itself), but
@@ -12,7 +12,7 @@ use crate::problems::Problem;
 pub const MAX_DEPTH: usize = 8;
 
 /// Most entries of one image looked at. The largest official images have some thirty.
-const MAX_ENTRIES: usize = 10_000;
+pub(super) const MAX_ENTRIES: usize = 10_000;
 
 /// An image: its platforms, and what else its indexes list.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ pub struct PlatformImage {
 /// Walks a group's entries. Fails where the one index the group is cannot be read, or where something cannot be read that
 /// may be the next time: what is missing for that reason must not be missing for good.
 pub(super) fn expand(catalog: &Catalog, group: &Group) -> Result<Image, ImageError> {
-    let mut walk = Walk { catalog, image: Image::default(), indexes: HashSet::new(), seen: 0, passing: None };
+    let mut walk = Walk { catalog, image: Image::default(), indexes: HashSet::new(), seen: 0 };
     for entry in &group.entries {
         let alone = group.entries.len() == 1;
         match walk.visit(entry, 0) {
@@ -54,9 +54,6 @@ pub(super) fn expand(catalog: &Catalog, group: &Group) -> Result<Image, ImageErr
         if alone && walk.indexes.contains(&entry.descriptor.digest) {
             walk.image.index = Some(entry.clone());
         }
-    }
-    if let Some(failure) = walk.passing {
-        return Err(failure);
     }
     let mut image = walk.image;
     let mut by_reference: HashMap<Digest, Vec<Arc<Entry>>> = HashMap::new();
@@ -77,8 +74,6 @@ struct Walk<'a> {
     image: Image,
     indexes: HashSet<Digest>,
     seen: usize,
-    /// A failure that may not be one the next time.
-    passing: Option<ImageError>,
 }
 
 impl Walk<'_> {
@@ -94,15 +89,11 @@ impl Walk<'_> {
             return Ok(());
         }
         let d = &entry.descriptor;
-        match d.kind() {
-            MediaType::Index => return self.nested(entry, depth),
-            MediaType::Other if d.media_type.is_empty() && self.catalog.lists_entries(d)? => {
-                return self.nested(entry, depth);
-            }
-            _ => {}
+        if self.catalog.form(d)? == Form::Index {
+            return self.nested(entry, depth);
         }
         match classify::entry(self.catalog, entry)? {
-            Class::Image => self.platform(entry),
+            Class::Image => self.platform(entry)?,
             Class::Artifact => self.image.artifacts.push(entry.clone()),
             Class::Attestation => self.image.attestations.push(entry.clone()),
         }
@@ -136,21 +127,17 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn platform(&mut self, entry: &Arc<Entry>) {
-        let stated = entry.descriptor.platform.clone().filter(Platform::is_stated);
-        let platform = stated.unwrap_or_else(|| self.platform_of_config(&entry.descriptor));
+    fn platform(&mut self, entry: &Arc<Entry>) -> Result<(), ImageError> {
+        let d = &entry.descriptor;
+        let platform = match d.platform.clone().filter(Platform::is_stated) {
+            Some(stated) => stated,
+            None => self.catalog.platform_of.get_or_ask(d, || {
+                let config = self.catalog.manifest(d).and_then(|manifest| self.catalog.config(d, &manifest));
+                Ok(self.catalog.lasting(config)?.map(|config| config.platform).unwrap_or_default())
+            })?,
+        };
         self.image.platforms.push(PlatformImage { entry: entry.clone(), platform, attestations: Vec::new() });
-    }
-
-    fn platform_of_config(&mut self, d: &Descriptor) -> Platform {
-        let config = self.catalog.manifest(d).and_then(|manifest| self.catalog.config(d, &manifest));
-        match config {
-            Ok(config) => config.platform,
-            Err(e) => {
-                self.passing = Some(e).filter(|e| self.catalog.may_pass(e)).or(self.passing.take());
-                Platform::default()
-            }
-        }
+        Ok(())
     }
 
     fn report(&self, d: &Descriptor, what: &dyn std::fmt::Display) {
@@ -171,7 +158,7 @@ pub(super) fn find(catalog: &Catalog, digest: &Digest) -> Option<Arc<Entry>> {
         if d.digest == *digest {
             return Some(entry);
         }
-        let nests = d.kind() == MediaType::Index || d.media_type.is_empty();
+        let nests = matches!(catalog.form(d), Ok(Form::Index));
         if !nests || depth == MAX_DEPTH || !indexes.insert(d.digest.clone()) {
             continue;
         }

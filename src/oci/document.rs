@@ -27,6 +27,9 @@ pub enum DocumentError {
     /// Both an index and a manifest, so that two readers may see two different images (CVE-2021-41190).
     #[error("has both `manifests` and `layers` or `config`: two readers would see two different images")]
     Ambiguous,
+    /// An index in a manifest's place.
+    #[error("is an index, and was to be a manifest")]
+    IsAnIndex,
     /// A member that must be an array.
     #[error("`{0}` is not an array")]
     NotAnArray(&'static str),
@@ -83,8 +86,7 @@ impl Index {
     /// Parses an index.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         let members = members(bytes)?;
-        if members.get("manifests").is_some() && ["layers", "config"].iter().any(|m| members.get(m).is_some())
-        {
+        if lists_entries(&members) && is_manifest(&members) {
             return Err(DocumentError::Ambiguous);
         }
         let entries = members.array("manifests", SHORTEST_DIGEST)?;
@@ -132,8 +134,11 @@ impl Manifest {
     /// Parses a manifest.
     pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
         let members = members(bytes)?;
-        if members.get("manifests").is_some() {
-            return Err(DocumentError::Ambiguous);
+        if lists_entries(&members) {
+            return Err(match is_manifest(&members) {
+                true => DocumentError::Ambiguous,
+                false => DocumentError::IsAnIndex,
+            });
         }
         Ok(Self {
             config: members.get("config").map(Descriptor::of_raw),
@@ -266,6 +271,14 @@ fn array_if_it_is_one<'a>(
     }
 }
 
+fn lists_entries(members: &Members<'_>) -> bool {
+    members.get("manifests").is_some()
+}
+
+fn is_manifest(members: &Members<'_>) -> bool {
+    ["layers", "config"].iter().any(|name| members.get(name).is_some())
+}
+
 #[allow(clippy::needless_pass_by_value)] // used as a function in map_err
 fn json_error(error: serde_json::Error) -> DocumentError {
     DocumentError::Json(error.to_string())
@@ -314,7 +327,12 @@ mod tests {
         assert!(manifest.config.unwrap().is_ok());
         let empty = Manifest::parse(br#"{"layers":null,"config":null}"#).unwrap();
         assert!(empty.layers.is_empty() && empty.config.is_none());
-        assert!(Manifest::parse(br#"{"layers":[],"manifests":[]}"#).is_err());
+        for (json, why) in [
+            (r#"{"layers":[],"manifests":[]}"#, DocumentError::Ambiguous),
+            (r#"{"manifests":[]}"#, DocumentError::IsAnIndex),
+        ] {
+            assert_eq!(Manifest::parse(json.as_bytes()).unwrap_err().to_string(), why.to_string());
+        }
     }
 
     #[test]

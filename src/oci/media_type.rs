@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// What a descriptor says its blob is.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum MediaType {
     /// An OCI image index or a Docker manifest list.
     Index,
@@ -22,7 +22,7 @@ pub enum MediaType {
 }
 
 /// How a layer's media type says it is compressed. A claim: the bytes decide.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum LayerMedia {
     /// A plain tar.
     Tar,

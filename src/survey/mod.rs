@@ -143,7 +143,8 @@ impl Survey {
         image: Option<usize>,
         only: Option<&Platform>,
     ) -> Self {
-        let root = image.or_else(|| catalog.sole_image()).map(|n| catalog.groups()[n].same_as.unwrap_or(n));
+        let root =
+            image.or_else(|| catalog.sole_image().ok()?).map(|n| catalog.groups()[n].same_as.unwrap_or(n));
         let mut names: HashMap<usize, Vec<String>> = HashMap::new();
         for (n, group) in catalog.groups().iter().enumerate() {
             names.entry(group.same_as.unwrap_or(n)).or_default().extend(group.name.clone());

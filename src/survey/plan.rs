@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Artifact, Image, PlatformReport, Survey, Verdict, refusals};
-use crate::image::{Catalog, Entry, ImageError, MAX_DEPTH};
+use crate::image::{Catalog, Entry, Form, ImageError, MAX_DEPTH};
 use crate::oci::{Descriptor, DescriptorError, Digest, MediaType};
 
 /// Most places told of one blob. The empty layer may be in every image of a large layout.
@@ -165,7 +165,8 @@ impl Plan {
     }
 
     fn artifact(&mut self, catalog: &Catalog, artifact: &Artifact) {
-        if artifact.entry.descriptor.kind() != MediaType::Index {
+        let form = |d: &Descriptor| catalog.form(d).unwrap_or(Form::Manifest);
+        if form(&artifact.entry.descriptor) != Form::Index {
             return self.manifest(Some(&artifact.path), artifact);
         }
         // A list of artifacts: what it names is reachable too.
@@ -179,15 +180,15 @@ impl Plan {
             };
             self.target(d, Role::Document, path.clone());
             let is_new = self.targets.len() > before;
-            match d.kind() {
-                MediaType::Index if is_new && depth < MAX_DEPTH => match catalog.index(d) {
+            match form(d) {
+                Form::Index if is_new && depth < MAX_DEPTH => match catalog.index(d) {
                     Err(e) => self.document(path, &e),
                     Ok(index) => todo.extend(index.entries.into_iter().filter_map(|e| {
                         let entry = Entry { raw: e.raw, descriptor: e.descriptor.ok()? };
                         Some((Arc::new(entry), depth + 1))
                     })),
                 },
-                MediaType::Manifest if is_new => {
+                Form::Manifest if is_new => {
                     let manifest = catalog.manifest(d);
                     let nested =
                         Artifact { names: Vec::new(), path: String::new(), entry: entry.clone(), manifest };

@@ -10,9 +10,9 @@ use super::error::Error;
 use super::graft::Graft;
 use super::names;
 use super::skeleton::Skeleton;
+use crate::blob::BlobError;
 use crate::image::{Entry, ImageError, PlatformImage, Referrer, ReferrerKind, predicate};
 use crate::oci::{Descriptor, Manifest, MediaType};
-use crate::problems::Problem;
 
 impl Plan<'_> {
     /// Makes `attestations/` of a platform: the statements themselves, by what they state.
@@ -20,11 +20,15 @@ impl Plan<'_> {
         let subject = &image.entry.descriptor.digest;
         let mut statements =
             Statements { plan: self, tree: Skeleton::new(), numbers: HashMap::new(), seen: HashSet::new() };
-        for entry in image.attestations.iter().chain(&self.catalog.attestations(subject)?) {
+        for entry in &image.attestations {
             statements.manifest(entry, None)?;
         }
-        match self.catalog.referrers(subject) {
-            Ok(referrers) => {
+        let others = self.catalog.attestations(subject);
+        match others.and_then(|others| Ok((others, self.catalog.referrers(subject)?))) {
+            Ok((others, referrers)) => {
+                for entry in &others {
+                    statements.manifest(entry, None)?;
+                }
                 for referrer in self.in_order(&referrers).into_iter().map(|(_, referrer)| referrer) {
                     if self.may_attest(referrer) {
                         statements.manifest(&referrer.entry, Some(referrer))?;
@@ -36,8 +40,7 @@ impl Plan<'_> {
                 let what = format!(
                     "only what the image's index names is shown, for others cannot be asked for: {e}"
                 );
-                let path = self.path.trim_end_matches('/');
-                self.catalog.problems().add(&Problem::new(path, what));
+                self.problem("", &what);
             }
             Err(e) => return Err(e.into()),
         }
@@ -57,7 +60,7 @@ impl Plan<'_> {
     /// Makes the directory of a referrer, if it is one.
     pub(super) fn referrer(&self, referrer: &Referrer) -> Built {
         self.check_subject(referrer)?;
-        self.unless_passing(self.artifact(&referrer.entry))
+        self.artifact(&referrer.entry)
     }
 
     /// Names referrers, in an order that does not depend on who was asked.
@@ -88,14 +91,13 @@ impl Plan<'_> {
     /// Refuses what only claims to be a referrer: a list may say anything, a manifest's digest holds.
     fn check_subject(&self, referrer: &Referrer) -> Result<(), Error> {
         let d = &referrer.entry.descriptor;
-        let named = match d.kind() {
-            MediaType::Index => self.catalog.index(d).map(|index| index.subject),
-            _ => self.catalog.manifest(d).map(|manifest| manifest.subject),
-        };
-        let found = match named {
-            // What cannot be read is shown, with its failure.
+        let found = match self.catalog.subject(d) {
+            Ok(found) => found,
+            // It may be asked the next time; and what is too large to be asked is not believed.
+            Err(e @ ImageError::Blob(BlobError::TooLarge { .. })) => return Err(e.into()),
+            Err(e) if self.catalog.may_pass(&e) => return Err(e.into()),
+            // Missing or damaged: shown, with its failure.
             Err(_) => return Ok(()),
-            Ok(named) => named.map(|subject| subject.digest),
         };
         match &found {
             Some(found) if *found == referrer.subject => Ok(()),
@@ -130,18 +132,20 @@ impl Statements<'_> {
         if let Some(referrer) = referrer
             && let Err(e) = self.plan.check_subject(referrer)
         {
-            self.plan.catalog.problems().add(&Problem::new(self.plan.path.trim_end_matches('/'), e));
+            if e.may_pass(self.plan.catalog.store()) {
+                return Err(e);
+            }
+            self.plan.problem("", &e);
             return Ok(());
         }
         match self.plan.catalog.manifest(d) {
             Ok(manifest) => self.layers(d, &manifest),
-            Err(e) => {
-                if self.plan.catalog.may_pass(&e) {
-                    return Err(e.into());
-                }
+            Err(e) if self.plan.catalog.may_pass(&e) => return Err(e.into()),
+            // Its bytes can be read, which would say nothing.
+            Err(e @ ImageError::Document { .. }) => self.plan.problem("", &e),
+            Err(_) => {
                 // Known to hold statements: it stands for them, and reading it says what is wrong.
-                let known = referrer.is_none_or(|r| matches!(r.kind, ReferrerKind::Cosign(_)));
-                if known && !matches!(e, ImageError::Document { .. }) {
+                if referrer.is_none_or(|r| matches!(r.kind, ReferrerKind::Cosign(_))) {
                     self.add(names::ATTESTATION_MANIFEST.to_owned(), d);
                 }
             }

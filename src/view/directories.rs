@@ -11,10 +11,10 @@ use super::skeleton::{Content, Skeleton};
 use super::stack::Stack;
 use super::{ViewOptions, history, names};
 use crate::blob::BlobError;
-use crate::image::{Catalog, Class, Entry, Image, ImageError, PlatformImage};
+use crate::image::{Catalog, Class, Entry, Form, Image, ImageError, PlatformImage};
 use crate::oci::{
     ANNOTATION_TITLE, Annotations, Data, Descriptor, DescriptorError, Digest, ImageConfig, Manifest,
-    MediaType, Platform, pretty,
+    Platform, pretty,
 };
 use crate::problems::Problem;
 
@@ -23,8 +23,8 @@ pub(super) struct Plan<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) blobs: &'a BlobTable,
     pub(super) options: &'a ViewOptions,
-    /// The group whose image the root is.
-    pub(super) root: Option<usize>,
+    /// The group whose image the root is; an error where that could not be told when the root was first looked into.
+    pub(super) root: &'a Result<Option<usize>, ImageError>,
     /// Where the directory being made stands, for messages: empty, or ending in a slash.
     pub(super) path: String,
 }
@@ -38,7 +38,20 @@ impl Plan<'_> {
             Graft::Root => self.root(),
             Graft::Blobs => self.blobs(),
             Graft::Images => Ok(self.images()),
-            Graft::Artifacts => self.artifacts(),
+            Graft::Artifacts => Ok(self.artifacts()),
+            Graft::Beside(n) => {
+                let (mut tree, mut shown) = (Skeleton::new(), HashSet::new());
+                for entry in &self.catalog.image(*n)?.artifacts {
+                    if shown.insert(&entry.descriptor.digest) {
+                        tree.graft(
+                            0,
+                            &names::entry(&entry.descriptor.digest),
+                            Graft::Artifact(entry.clone()),
+                        );
+                    }
+                }
+                Ok(tree.finish())
+            }
             Graft::Image(n) => {
                 let mut tree = Skeleton::new();
                 self.image(&mut tree, *n);
@@ -46,17 +59,20 @@ impl Plan<'_> {
             }
             Graft::Platforms(n) => {
                 let mut tree = Skeleton::new();
-                self.platforms(&mut tree, 0, &*self.catalog.image(*n)?);
+                match n.map_or_else(|| self.catalog.sole_image(), |n| Ok(Some(n)))? {
+                    Some(n) => self.platforms(&mut tree, 0, &*self.catalog.image(n)?),
+                    None => self.problem("", &"there is not one image, but several or none: see images/"),
+                }
                 Ok(tree.finish())
             }
             Graft::Platform(image) => self.unless_passing(self.platform(image)),
             Graft::Pretty(entry) => self.unless_passing(self.pretty(entry)),
             Graft::Artifact(entry) => {
-                let mut tree = self.artifact(entry);
-                if is_manifest(&entry.descriptor) {
+                let mut tree = self.artifact(entry)?;
+                if self.catalog.form(&entry.descriptor)? != Form::Other {
                     tree.graft(0, names::REFERRERS, Graft::Referrers(entry.clone()));
                 }
-                self.unless_passing(tree.finish())
+                Ok(tree.finish())
             }
             Graft::Attestations(image) => self.attestations(image),
             Graft::Referrers(subject) => self.referrers(subject),
@@ -88,8 +104,14 @@ impl Plan<'_> {
         tree.graft(0, names::BLOBS, Graft::Blobs);
         tree.graft(0, names::IMAGES, Graft::Images);
         tree.graft(0, names::ARTIFACTS, Graft::Artifacts);
-        if let Some(n) = self.root {
-            self.image(&mut tree, n);
+        match self.root {
+            Ok(Some(n)) => self.image(&mut tree, *n),
+            Ok(None) => {}
+            // Everything else is there all the same, and who looks into this asks again.
+            Err(e) => {
+                self.problem(names::PLATFORMS, e);
+                tree.graft(0, names::PLATFORMS, Graft::Platforms(None));
+            }
         }
         let hidden = tree.directory(0, names::HIDDEN);
         tree.hide(hidden);
@@ -122,7 +144,7 @@ impl Plan<'_> {
             let (directory, name) = tree.place(&path_here);
             let first = group.same_as.unwrap_or(n);
             let up = |levels: usize| vec![".."; levels].join("/");
-            if self.root == Some(first) {
+            if matches!(self.root, Ok(Some(n)) if *n == first) {
                 tree.skeleton.symlink(directory, &name, &up(path_here.len()));
             } else if first != n {
                 let (up, first) = (up(path_here.len() - 1), path(first).join("/"));
@@ -137,16 +159,25 @@ impl Plan<'_> {
     }
 
     /// Makes `artifacts/`: every group, shown where it turns out to be one, and what images list beside platforms.
-    fn artifacts(&self) -> Built {
+    fn artifacts(&self) -> Skeleton {
         let mut tree = Forest::new();
         let mut shown: HashSet<Digest> = HashSet::new();
+        let mut unnamed: Vec<Arc<Entry>> = Vec::new();
         let groups = self.catalog.groups();
         let paths = names::ImagePaths::new(groups.iter().filter_map(|g| g.name.as_deref()));
         for (n, group) in groups.iter().enumerate() {
             let entries = &group.entries;
-            let (directory, name) =
-                tree.place(&paths.path(group.name.as_deref(), &entries[0].descriptor.digest));
+            let path = paths.path(group.name.as_deref(), &entries[0].descriptor.digest);
+            let (directory, name) = tree.place(&path);
             let first = group.same_as.unwrap_or(n);
+            let image = (first == n && group.may_list()).then(|| self.catalog.lasting(self.catalog.image(n)));
+            shown.extend(entries.iter().map(|e| e.descriptor.digest.clone()));
+            if let Some(Err(e)) = &image {
+                // What it lists has its place there, and can be read another time; the others have theirs now.
+                self.problem(&path.join("/"), e);
+                tree.skeleton.graft(directory, &name, Graft::Beside(n));
+                continue;
+            }
             match &entries[..] {
                 [only] => {
                     tree.skeleton.graft(directory, &name, Graft::Artifact(only.clone()));
@@ -161,20 +192,19 @@ impl Plan<'_> {
                     }
                 }
             }
-            shown.extend(entries.iter().map(|e| e.descriptor.digest.clone()));
-        }
-        // What images' own indexes list beside their platforms has no name of its own.
-        for n in (0..groups.len()).filter(|n| groups[*n].same_as.is_none() && groups[*n].may_list()) {
-            let Some(image) = self.catalog.lasting(self.catalog.image(n))? else { continue };
-            for entry in image.artifacts.iter() {
-                let digest = &entry.descriptor.digest;
-                if shown.insert(digest.clone()) {
-                    let (directory, name) = tree.place(&paths.path(None, digest));
-                    tree.skeleton.graft(directory, &name, Graft::Artifact(entry.clone()));
-                }
+            if let Some(Ok(Some(image))) = image {
+                unnamed.extend(image.artifacts.iter().cloned());
             }
         }
-        Ok(tree.finish())
+        // What images' own indexes list beside their platforms has no name of its own.
+        for entry in unnamed {
+            let digest = &entry.descriptor.digest;
+            if shown.insert(digest.clone()) {
+                let (directory, name) = tree.place(&paths.path(None, digest));
+                tree.skeleton.graft(directory, &name, Graft::Artifact(entry));
+            }
+        }
+        tree.finish()
     }
 
     /// Adds what an image directory shows to the root of `tree`.
@@ -194,7 +224,9 @@ impl Plan<'_> {
                     // Missing is not wrong: the index stays visible, and reading it says why there are no platforms.
                     ImageError::Blob(BlobError::Absent { .. }) => drop(tree.directory(0, names::PLATFORMS)),
                     // The directory around may be the root of the mount, where people look for what is wrong.
-                    e if self.catalog.may_pass(&e) => tree.graft(0, names::PLATFORMS, Graft::Platforms(n)),
+                    e if self.catalog.may_pass(&e) => {
+                        tree.graft(0, names::PLATFORMS, Graft::Platforms(Some(n)))
+                    }
                     e => tree.graft(0, names::PLATFORMS, Graft::Failed(Box::new(e.into()))),
                 }
                 return;
@@ -251,32 +283,37 @@ impl Plan<'_> {
     }
 
     /// Makes what `artifacts/<name>/` and `referrers/<name>/` have in common.
-    pub(super) fn artifact(&self, entry: &Arc<Entry>) -> Skeleton {
+    pub(super) fn artifact(&self, entry: &Arc<Entry>) -> Built {
         let mut tree = Skeleton::new();
-        if !is_manifest(&entry.descriptor) {
-            // A type we know nothing of is no error (rule 16): its bytes are shown, and nothing is read into them.
-            self.descriptor(&mut tree, entry);
-            tree.file(0, names::BLOB, self.blob(&entry.descriptor, names::BLOB));
-            return tree.finish();
-        }
-        if entry.descriptor.kind() == MediaType::Index {
+        match self.catalog.form(&entry.descriptor)? {
+            Form::Manifest => self.manifest(&mut tree, entry),
             // A list of artifacts, such as the fallback tag of referrers.
-            self.descriptor(&mut tree, entry);
-            tree.file(0, names::IMAGE_INDEX, self.blob(&entry.descriptor, names::IMAGE_INDEX));
-            return tree.finish();
+            Form::Index => {
+                self.descriptor(&mut tree, entry);
+                tree.file(0, names::IMAGE_INDEX, self.blob(&entry.descriptor, names::IMAGE_INDEX));
+            }
+            // A type we know nothing of is no error (rule 16): its bytes are shown, and nothing is read into them.
+            Form::Other => {
+                self.descriptor(&mut tree, entry);
+                tree.file(0, names::BLOB, self.blob(&entry.descriptor, names::BLOB));
+            }
         }
-        let manifest = self.head(&mut tree, entry);
+        self.unless_passing(tree.finish())
+    }
+
+    /// Adds what a manifest that is no image names.
+    fn manifest(&self, tree: &mut Skeleton, entry: &Entry) {
+        let manifest = self.head(tree, entry);
         if let Ok(Manifest { config: Some(config), .. }) = &manifest {
             tree.file(0, names::CONFIG, self.described(config, names::CONFIG));
         }
         match &manifest {
             Ok(manifest) => {
-                self.layers(&mut tree, manifest);
-                self.files(&mut tree, manifest);
+                self.layers(tree, manifest);
+                self.files(tree, manifest);
             }
             Err(e) => tree.graft(0, names::LAYERS, Graft::Failed(Box::new(e.clone().into()))),
         }
-        tree.finish()
     }
 
     /// Adds manifest.json, descriptor.json and digest, and returns the manifest.
@@ -435,8 +472,10 @@ impl Plan<'_> {
         }
     }
 
-    fn problem(&self, name: &str, what: &dyn std::fmt::Display) {
-        self.catalog.problems().add(&Problem::new(format!("{}{name}", self.path), what));
+    /// Notes what is wrong with something in the directory being made, or with the directory where `name` is empty.
+    pub(super) fn problem(&self, name: &str, what: &dyn std::fmt::Display) {
+        let path = format!("{}{name}", self.path);
+        self.catalog.problems().add(&Problem::new(path.trim_end_matches('/'), what));
     }
 }
 
@@ -462,10 +501,6 @@ pub(super) fn named_platforms(
         named.push((name, Arc::new(platform.clone())));
     }
     named
-}
-
-fn is_manifest(d: &Descriptor) -> bool {
-    matches!(d.kind(), MediaType::Manifest | MediaType::Index) || d.media_type.is_empty()
 }
 
 /// A descriptor of a blob of which nothing is known but that it is there.

@@ -25,8 +25,11 @@ pub(super) enum Graft {
     Artifacts,
     /// `images/<name>/`, by the group's number.
     Image(usize),
-    /// `platforms/` of a group's image, where it could not be read with the directory it stands in.
-    Platforms(usize),
+    /// What a group's image lists beside its platforms, where it could not be read with `artifacts/`.
+    Beside(usize),
+    /// `platforms/` of a group's image, where it could not be read with the directory it stands in; of the only image, where
+    /// it could not be told which that is.
+    Platforms(Option<usize>),
     /// `platforms/<platform>/`.
     Platform(Arc<PlatformImage>),
     /// `pretty/` of a platform.

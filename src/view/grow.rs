@@ -13,6 +13,7 @@ use super::ino::{Ino, SlotId};
 use super::names;
 use super::skeleton::{Kind, Skeleton};
 use super::state::{Result, State};
+use crate::image::ImageError;
 use crate::problems::Problem;
 
 /// Most trees a mount can number: what an inode number leaves for the slot.
@@ -33,10 +34,10 @@ impl State {
         Plan { catalog: &self.catalog, blobs: &self.blobs, options: &self.options, root: self.root(), path }
     }
 
-    fn root(&self) -> Option<usize> {
-        *self.shown.get_or_init(|| {
-            let chosen = self.options.image.map(|n| self.catalog.groups()[n].same_as.unwrap_or(n));
-            chosen.or_else(|| self.catalog.sole_image())
+    fn root(&self) -> &std::result::Result<Option<usize>, ImageError> {
+        self.shown.get_or_init(|| match self.options.image {
+            Some(n) => Ok(Some(self.catalog.groups()[n].same_as.unwrap_or(n))),
+            None => self.catalog.sole_image(),
         })
     }
 

@@ -111,12 +111,15 @@ impl Skeleton {
         match (&found.when, &found.kind) {
             (Some((group, wanted)), _) => Ok(class(*group)? == *wanted),
             (None, Kind::Directory(children)) if self.is_conditional && node != 0 => {
+                let mut untold = None;
                 for child in children {
-                    if self.is_shown(*child, class)? {
-                        return Ok(true);
+                    match self.is_shown(*child, class) {
+                        Ok(true) => return Ok(true),
+                        Ok(false) => {}
+                        Err(e) => untold = Some(e),
                     }
                 }
-                Ok(false)
+                untold.map_or(Ok(false), Err)
             }
             _ => Ok(true),
         }

@@ -16,7 +16,7 @@ use super::skeleton::{Content, Kind, Skeleton};
 use super::stats::{self, ViewStats, add, get};
 use super::xattrs::{self, Xattrs};
 use super::{Child, Totals, ViewOptions};
-use crate::image::Catalog;
+use crate::image::{Catalog, ImageError};
 use crate::layer::LayerStore;
 use crate::oci::Descriptor;
 use crate::problems::Problem;
@@ -36,8 +36,9 @@ pub(super) struct State {
     pub(super) slots: RwLock<Vec<Arc<Slot>>>,
     pub(super) links: Arc<Links>,
     pub(super) loose: Loose,
-    /// The group whose image the root shows, decided once: several directories rest on it.
-    pub(super) shown: OnceLock<Option<usize>>,
+    /// The group whose image the root shows, decided once: several directories rest on it. That it could not be told is a
+    /// decision too.
+    pub(super) shown: OnceLock<std::result::Result<Option<usize>, ImageError>>,
     /// For the thread that counts links.
     pub(super) myself: Weak<State>,
 }
@@ -236,7 +237,10 @@ impl State {
                     if !self.is_listed(skeleton, child) {
                         continue;
                     }
-                    let attr = self.node_attr(slot, &tree, child)?;
+                    let mut attr = self.node_attr(slot, &tree, child)?;
+                    // What cannot be told now is told when somebody looks for it: the kernel is not to keep it.
+                    let known = |group| self.catalog.known_class(group).ok_or(());
+                    attr.settled &= skeleton.is_shown(child, &known).is_ok();
                     if !take(&Child { name: found.name.as_bytes(), attr, next: n as u64 + 1 }) {
                         break;
                     }

@@ -137,6 +137,37 @@ fn one_manifest_that_is_found_in_two_ways_states_things_once() {
     assert!(referrers[0].starts_with("vnd.docker.attestation.manifest.v1+json@"), "{referrers:?}");
 }
 
+/// One document of the layout that could not be read hid the statements that the image's own index names as well.
+#[test]
+fn what_the_index_names_is_there_though_another_document_cannot_be_read() {
+    let layout = Layout::new();
+    let image = layout.image(AMD64, "x");
+    let sbom = layout.attestation(&image, &[(SPDX, "the sbom")]);
+    let other = layout.artifact("application/x").entry();
+    layout.index(&[named(layout.nested(&[image, sbom]), "v1"), named(other.clone(), "other")]);
+    let path = layout.path().join("blobs").join(other["digest"].as_str().unwrap().replace(':', "/"));
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    let mount = Mount::new(layout.path());
+    assert_eq!(text(attestations(&mount, "linux-amd64").join("spdx.json")), "the sbom");
+    let problems = mount.problems();
+    assert!(problems.iter().any(|line| line.contains("only what the image's index names")), "{problems:?}");
+}
+
+#[test]
+fn a_manifest_of_statements_that_is_no_document_is_told_of() {
+    let (_layout, mount) = attested(|layout, image| {
+        let mut entry = layout.attestation(image, &[(SPDX, "the sbom")]);
+        let blob = layout.blob("no JSON");
+        (entry["digest"], entry["size"]) = (json!(blob.digest), json!(blob.bytes.len()));
+        vec![entry]
+    });
+    assert_eq!(ls(attestations(&mount, "linux-amd64")), [""; 0]);
+    let problems = mount.problems();
+    let start = "platforms/linux-amd64/attestations: sha256:";
+    assert!(problems.iter().any(|line| line.starts_with(start) && line.contains("JSON")), "{problems:?}");
+}
+
 #[test]
 fn nothing_stated_is_an_empty_directory() {
     let (_layout, mount) = attested(|_, _| Vec::new());

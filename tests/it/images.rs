@@ -474,6 +474,34 @@ fn option_image_chooses_by_name_and_by_digest() {
     }
 }
 
+/// `--image sha256:…` mounted what index.json gave that name to, and whatever else index.json put beside it.
+#[test]
+fn an_image_chosen_by_digest_is_nothing_that_only_has_its_name() {
+    let layout = Layout::new();
+    let (wanted, other) = (layout.image(AMD64, "wanted"), layout.image(ARM64, "other"));
+    let digest = wanted["digest"].as_str().unwrap();
+    let full = format!("app@{digest}");
+    for entries in [
+        vec![named(other.clone(), digest), wanted.clone()],
+        vec![named(other.clone(), &full), wanted.clone()],
+        vec![named(wanted.clone(), "app:1"), named(other.clone(), "app:1")],
+        vec![wanted.clone(), other.clone()],
+        vec![named(other.clone(), digest), named(layout.nested(&[other.clone(), wanted.clone()]), "app:1")],
+    ] {
+        layout.index(&entries);
+        for chosen in [digest, &full] {
+            let mount = Mount::with(layout.path(), &["--image", chosen]);
+            assert_eq!(ls(mount.join("platforms")), ["linux-amd64"], "{chosen}: {entries:?}");
+            assert_eq!(text(mount.join("platforms/linux-amd64/rootfs/content")), "wanted");
+        }
+    }
+    // Names that are no more than that, where nothing has the digest.
+    layout.index(&[named(other.clone(), digest), named(other, &format!("x/{digest}"))]);
+    let point = crate::kit::temp_dir();
+    let failed = run(Mount::command(&point).arg("--image").arg(digest).arg(layout.path()).arg(point.path()));
+    assert!(failed.stderr.contains("no manifest or index of this digest"), "{}", failed.stderr);
+}
+
 #[test]
 fn option_platform_leaves_the_others_out() {
     let layout = Layout::new();
@@ -583,4 +611,72 @@ fn ten_thousand_images_mount_quickly_and_are_all_there() {
     assert!(mount.join("images/app-9999:v1").exists());
     assert!(mounted < Duration::from_secs(2), "mounting took {mounted:?}");
     assert!(listed < Duration::from_secs(10), "listing took {listed:?}");
+}
+
+/// Whatever an index lists was read each time it was listed: one of 4 MiB kept the root away for ten minutes.
+#[test]
+fn a_manifest_listed_over_and_over_is_read_once() {
+    let layout = Layout::new();
+    let mut image: Value = serde_json::from_slice(&layout.image_of(AMD64, &[]).1.bytes).unwrap();
+    image["annotations"]["padding"] = json!("x".repeat(2 << 20));
+    let mut artifact = image.clone();
+    artifact["artifactType"] = json!("application/x");
+    for (name, document, shown) in [("artifact", artifact, "artifacts"), ("image", image, "platforms")] {
+        let manifest = layout.json(&document);
+        let entries = vec![manifest.descriptor(media::MANIFEST); 9_000];
+        layout.index(&[named(layout.nested(&entries), name)]);
+        let start = Instant::now();
+        let mount = Mount::new(layout.path());
+        assert_eq!(ls(mount.join(shown)).len(), if name == "image" { 1 } else { 2 }, "{name}");
+        assert!(start.elapsed() < Duration::from_secs(10), "{name}: {:?}", start.elapsed());
+    }
+}
+
+/// An index without a media type that lists artifacts only was shown as a manifest that is damaged, and verify called it so.
+#[test]
+fn an_index_that_does_not_say_so_is_a_list_of_artifacts() {
+    let layout = Layout::new();
+    let mut list = layout.nested(&[layout.artifact("application/x").file("a", "a").entry()]);
+    let mut untold = layout.artifact("application/x").file("b", "b").entry();
+    for entry in [&mut list, &mut untold] {
+        entry.as_object_mut().unwrap().remove("mediaType");
+    }
+    layout.index(&[named(list, "list"), named(untold, "untold"), named(layout.image(AMD64, "x"), "app")]);
+    let mount = Mount::new(layout.path());
+    assert_eq!(
+        ls(mount.join("artifacts/list")),
+        ["descriptor.json", "digest", "image-index.json", "referrers"]
+    );
+    assert_eq!(text(mount.join("artifacts/untold/files/b")), "b");
+    assert_eq!(ls(mount.join("artifacts")).len(), 3, "what it lists has a place of its own");
+    assert_eq!(mount.problems(), [""; 0]);
+    let done = run(Command::new(crate::kit::ocifs()).arg("verify").arg(layout.path()));
+    assert_eq!(done.code(), 0, "{}", done.stdout);
+}
+
+#[test]
+fn one_manifest_is_an_image_and_bytes_by_how_it_is_listed() {
+    let layout = Layout::new();
+    let (_, manifest, _) = layout.image_of(AMD64, &[layout.blob(gzip(&tar(&[("content", b"x")])))]);
+    let bytes = manifest.descriptor("application/octet-stream");
+    let mut untold = bytes.clone();
+    untold.as_object_mut().unwrap().remove("mediaType");
+    layout.index(&[named(layout.nested(&[bytes]), "bytes"), named(untold, "image")]);
+    let mount = Mount::new(layout.path());
+    assert!(ls(mount.join("artifacts")).contains(&"bytes".to_owned()));
+    assert_eq!(ls(mount.join("images")), ["image"]);
+    assert_eq!(text(mount.join("platforms/linux-amd64/rootfs/content")), "x");
+}
+
+/// images/ listed one name twice, of which one could be reached.
+#[test]
+fn an_image_without_a_name_that_is_listed_twice_is_there_once() {
+    let layout = Layout::new();
+    let [one, other] = ["a", "b"].map(|content| {
+        let mut entry = layout.image(AMD64, content);
+        entry.as_object_mut().unwrap().remove("platform");
+        entry
+    });
+    layout.index(&[one.clone(), other, one]);
+    assert_eq!(ls(Mount::new(layout.path()).join("images")).len(), 2);
 }

@@ -140,7 +140,9 @@ fn the_fallback_tag_lists_referrers() {
         expected.push(format!("vnd.cncf.notary.signature@{}", short(&good)));
         let of_other = layout.artifact(NOTATION).of(&layout.image(AMD64, "other")).entry();
         let of_none = layout.artifact("application/x").entry();
-        let list = layout.nested(&[good, of_other, of_none, json!({"digest": "nonsense"}), json!(7)]);
+        let no_document = layout.blob("no JSON").descriptor("application/octet-stream");
+        let nothing = [json!({"digest": "nonsense"}), json!(7)];
+        let list = layout.nested(&[&[good, of_other, of_none, no_document][..], &nothing].concat());
         vec![named(list, &tag_of(image))]
     });
     assert_eq!(
@@ -148,7 +150,7 @@ fn the_fallback_tag_lists_referrers() {
         expected,
         "a list may say anything; what is in it tells of what it speaks"
     );
-    assert_eq!(ls(mount.join("artifacts")).len(), 4, "the list, and everything in it");
+    assert_eq!(ls(mount.join("artifacts")).len(), 5, "the list, and everything in it");
 }
 
 #[test]

@@ -151,6 +151,55 @@ fn nothing_is_concluded_from_documents_that_could_not_be_read_once() {
     assert_eq!(ls(plain.join("referrers")).len(), 1);
 }
 
+/// One index that could not be read took artifacts/ as a whole, names known by heart included, for as long as that lasted.
+#[test]
+fn artifacts_are_listed_though_an_index_cannot_be_read() {
+    let layout = Layout::new();
+    let chart = layout.artifact("application/x").file("chart", "text").entry();
+    let listed = layout.artifact("application/y").file("listed", "text").entry();
+    let broken = layout.nested(&[layout.image(Platform("linux", "amd64", ""), "x"), listed]);
+    layout.index(&[named(chart, "chart:1"), named(broken.clone(), "broken:1")]);
+    let path = layout.path().join("blobs").join(broken["digest"].as_str().unwrap().replace(':', "/"));
+    let content = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    symlink(&path, &path).unwrap();
+    let mount = Mount::new(layout.path());
+    assert_eq!(ls(mount.join("artifacts")), ["broken:1", "chart:1"]);
+    assert_eq!(text(mount.join("artifacts/chart:1/files/chart")), "text");
+    assert_eq!(list_errno(mount.join("artifacts/broken:1")), nix::libc::EIO);
+    assert!(mount.problems().iter().any(|line| line.starts_with("artifacts/broken:1: ")));
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, content).unwrap();
+    let name = ls(mount.join("artifacts/broken:1")).remove(0);
+    assert_eq!(text(mount.join("artifacts/broken:1").join(name).join("files/listed")), "text");
+}
+
+/// What could not be read when the root was first looked into was taken for a second image for good, so that the root never
+/// showed the only one; and what images/ listed then stayed an image.
+#[test]
+fn the_root_shows_its_image_once_it_can_be_told() {
+    let layout = Layout::new();
+    let image = named(layout.image(Platform("linux", "amd64", ""), "x"), "app:1");
+    let signature = layout.artifact("").file("signature", "text").store();
+    layout.index(&[image, named(signature.descriptor(crate::kit::media::MANIFEST), "signature:1")]);
+    let path = layout.file(&signature);
+    fs::remove_file(&path).unwrap();
+    symlink(&path, &path).unwrap();
+    let mount = Mount::new(layout.path());
+    assert!(ls(mount.point()).contains(&"blobs".to_owned()), "whatever cannot be told, the rest is there");
+    assert_eq!(list_errno(mount.join("platforms")), nix::libc::EIO);
+    let rootfs = "platforms/linux-amd64/rootfs/content";
+    assert_eq!(text(mount.join("images/app:1").join(rootfs)), "x");
+    assert_eq!(ls(mount.join("images")), ["app:1", "signature:1"]);
+    assert_eq!(errno(fs::metadata(mount.join("images/signature:1"))), nix::libc::EIO);
+
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, &signature.bytes).unwrap();
+    assert_eq!(text(mount.join(rootfs)), "x");
+    assert_eq!(errno(fs::metadata(mount.join("images/signature:1"))), nix::libc::ENOENT);
+    assert_eq!(text(mount.join("artifacts/signature:1/files/signature")), "text");
+}
+
 /// Limits the daemon's file descriptors.
 #[track_caller]
 fn limit(mount: &Mount, soft: &str) {

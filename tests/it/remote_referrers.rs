@@ -180,6 +180,31 @@ fn what_the_registry_lists_is_asked_of_what_it_speaks() {
     );
 }
 
+/// A list of something else was shown for good, where it could not be read when its directory was first looked into.
+#[test]
+fn what_cannot_be_asked_now_is_asked_the_next_time() {
+    let (registry, proxy, layout, _) = served();
+    let index = json!({"schemaVersion": 2, "mediaType": media::INDEX, "manifests": []});
+    let of_none = layout.json(&index).descriptor(media::INDEX);
+    put(&registry, &layout, &of_none, of_none["digest"].as_str().unwrap());
+    let digest = of_none["digest"].as_str().unwrap().to_owned();
+    let is_down = Arc::new(AtomicBool::new(true));
+    let down = is_down.clone();
+    proxy.rule(move |asked| match asked.target.contains("/referrers/") {
+        true => Act::Answer("200 OK".to_owned(), json!({"manifests": [of_none]}).to_string()),
+        false if asked.target.ends_with(&digest) && down.load(Ordering::SeqCst) => {
+            Act::Answer("403 Forbidden".to_owned(), String::new())
+        }
+        false => Act::Pass,
+    });
+    let mount = Mount::new(proxy.image("app:v1"));
+    let directory = referrers(&mount).join(ls(referrers(&mount)).remove(0));
+    assert_eq!(list_errno(&directory), libc::EACCES);
+    is_down.store(false, Ordering::SeqCst);
+    assert_eq!(list_errno(&directory), libc::EIO);
+    assert!(mount.problems().iter().any(|line| line.contains("its own subject is none")));
+}
+
 #[test]
 fn a_failing_registry_fails_only_who_asks_it() {
     let (_registry, proxy, layout, image) = served();
