@@ -10,6 +10,7 @@ use super::error::Error;
 use super::files::Files;
 use super::graft::{Graft, Slot, Tree};
 use super::ino::{Ino, SlotId};
+use super::links::{Count, MAX_NAMES};
 use super::names;
 use super::skeleton::{Kind, Skeleton};
 use super::state::{Result, State};
@@ -133,11 +134,20 @@ impl State {
     }
 
     /// Counts the names of all blobs, with the very functions that make the directories.
-    pub(super) fn count_links(&self) -> HashMap<BlobId, u32> {
+    pub(super) fn count_links(&self) -> Count {
         let mut counts: HashMap<BlobId, u32> = HashMap::new();
         let mut todo = vec![(Graft::Root, String::new())];
+        let mut names = 0;
         while let Some((graft, path)) = todo.pop() {
-            let Ok(mut skeleton) = self.plan(path.clone()).build(&graft) else { continue };
+            let mut skeleton = match self.plan(path.clone()).build(&graft) {
+                Ok(skeleton) => skeleton,
+                Err(e) if e.may_pass(self.catalog.store()) => return Count::Failed,
+                Err(_) => continue,
+            };
+            names += skeleton.nodes.len();
+            if names > MAX_NAMES {
+                return Count::TooMany;
+            }
             for id in skeleton.blobs() {
                 *counts.entry(id).or_default() += 1;
             }
@@ -156,6 +166,7 @@ impl State {
                 }
             }
         }
-        counts
+        counts.retain(|_, count| *count > 1);
+        Count::Counted(counts)
     }
 }

@@ -3,7 +3,6 @@
 use super::blobs::BlobId;
 use super::graft::{Graft, Tree};
 use super::ino::{Ino, SlotId};
-use super::links;
 use super::skeleton::Kind;
 use super::state::State;
 use crate::image::Class;
@@ -67,11 +66,9 @@ impl State {
         }
     }
 
-    /// Says whether a blob's link count is there, or is taken beside.
+    /// Says whether it is told at once how many links a blob has.
     fn links_at_once(&self) -> bool {
-        self.links.are_counted()
-            || self.catalog.store().is_remote()
-            || self.catalog.groups().len() > links::MAX_AT_ONCE
+        self.catalog.store().is_remote() || self.links.tell_at_once()
     }
 
     pub(super) fn reads_at_once(&self, ino: Ino, offset: u64, len: usize) -> bool {

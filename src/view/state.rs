@@ -10,7 +10,7 @@ use super::blobs::{BlobId, BlobTable, Row};
 use super::error::Error;
 use super::graft::{Graft, Slot, Tree};
 use super::ino::{Ino, SlotId};
-use super::links::{self, Links};
+use super::links::{Links, UNCOUNTED};
 use super::loose::Loose;
 use super::skeleton::{Content, Kind, Skeleton};
 use super::stats::{self, ViewStats, add, get};
@@ -22,9 +22,6 @@ use crate::oci::Descriptor;
 use crate::problems::Problem;
 
 pub(super) type Result<T> = std::result::Result<T, Error>;
-
-/// The link count of a blob whose names are not counted: whatever is shown has one in blobs/ and one where it was met.
-const UNCOUNTED_LINKS: u32 = 2;
 
 /// Everything a mount consists of.
 pub(super) struct State {
@@ -199,7 +196,7 @@ impl State {
             // A file of no bytes is never read, so a blob that cannot be empty would look like a good empty file.
             size: if empty { 1 } else { row.descriptor.size },
             allocated: row.descriptor.size,
-            nlink: known.unwrap_or(UNCOUNTED_LINKS),
+            nlink: known.unwrap_or(UNCOUNTED),
             settled: known.is_some(),
             ..self.directory_attr(id.ino())
         })
@@ -216,12 +213,10 @@ impl State {
         }
         if self.catalog.store().is_remote() {
             // Counting takes the manifests of all platforms, of which this machine may need one.
-            return Some(UNCOUNTED_LINKS);
+            return Some(UNCOUNTED);
         }
-        if self.catalog.groups().len() <= links::MAX_AT_ONCE {
-            self.links.count_now(|| self.count_links());
-        } else if let Some(state) = self.myself.upgrade() {
-            self.links.count_beside(move || state.count_links());
+        if let Some(state) = self.myself.upgrade() {
+            self.links.count(move || state.count_links());
         }
         self.links.of(id)
     }
