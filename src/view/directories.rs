@@ -135,32 +135,32 @@ impl Plan<'_> {
 
     /// Makes `images/`: every group, shown where it turns out to be an image. Reads no document.
     fn images(&self) -> Skeleton {
-        let mut tree = Forest::new();
+        let (mut tree, mut forest) = (Skeleton::of_groups(), Forest::default());
         let groups = self.catalog.groups();
         let paths = names::ImagePaths::new(groups.iter().filter_map(|g| g.name.as_deref()));
         let path = |n: usize| paths.path(groups[n].name.as_deref(), &groups[n].entries[0].descriptor.digest);
         for (n, group) in groups.iter().enumerate() {
             let path_here = path(n);
-            let (directory, name) = tree.place(&path_here);
+            let (directory, name) = forest.place(&mut tree, 0, &path_here);
             let first = group.same_as.unwrap_or(n);
             let up = |levels: usize| vec![".."; levels].join("/");
             if matches!(self.root, Ok(Some(n)) if *n == first) {
-                tree.skeleton.symlink(directory, &name, &up(path_here.len()));
+                tree.symlink(directory, &name, &up(path_here.len()));
             } else if first != n {
                 let (up, first) = (up(path_here.len() - 1), path(first).join("/"));
                 let target = if up.is_empty() { first } else { format!("{up}/{first}") };
-                tree.skeleton.symlink(directory, &name, &target);
+                tree.symlink(directory, &name, &target);
             } else {
-                tree.skeleton.graft(directory, &name, Graft::Image(n));
+                tree.graft(directory, &name, Graft::Image(n));
             }
-            tree.skeleton.only_when(first, Class::Image);
+            tree.only_when(first, Class::Image);
         }
         tree.finish()
     }
 
     /// Makes `artifacts/`: every group, shown where it turns out to be one, and what images list beside platforms.
     fn artifacts(&self) -> Skeleton {
-        let mut tree = Forest::new();
+        let (mut tree, mut forest) = (Skeleton::of_groups(), Forest::default());
         let mut shown: HashSet<Digest> = HashSet::new();
         let mut unnamed: Vec<Arc<Entry>> = Vec::new();
         let groups = self.catalog.groups();
@@ -168,27 +168,27 @@ impl Plan<'_> {
         for (n, group) in groups.iter().enumerate() {
             let entries = &group.entries;
             let path = paths.path(group.name.as_deref(), &entries[0].descriptor.digest);
-            let (directory, name) = tree.place(&path);
+            let (directory, name) = forest.place(&mut tree, 0, &path);
             let first = group.same_as.unwrap_or(n);
             let image = (first == n && group.may_list()).then(|| self.catalog.lasting(self.catalog.image(n)));
             shown.extend(entries.iter().map(|e| e.descriptor.digest.clone()));
             if let Some(Err(e)) = &image {
                 // What it lists has its place there, and can be read another time; the others have theirs now.
                 self.problem(&path.join("/"), e);
-                tree.skeleton.graft(directory, &name, Graft::Beside(n));
+                tree.graft(directory, &name, Graft::Beside(n));
                 continue;
             }
             match &entries[..] {
                 [only] => {
-                    tree.skeleton.graft(directory, &name, Graft::Artifact(only.clone()));
-                    tree.skeleton.only_when(first, Class::Artifact);
+                    tree.graft(directory, &name, Graft::Artifact(only.clone()));
+                    tree.only_when(first, Class::Artifact);
                 }
                 several => {
-                    let directory = tree.skeleton.directory(directory, &name);
+                    let directory = tree.directory(directory, &name);
                     for entry in several {
                         let name = names::entry(&entry.descriptor.digest);
-                        tree.skeleton.graft(directory, &name, Graft::Artifact(entry.clone()));
-                        tree.skeleton.only_when(first, Class::Artifact);
+                        tree.graft(directory, &name, Graft::Artifact(entry.clone()));
+                        tree.only_when(first, Class::Artifact);
                     }
                 }
             }
@@ -200,8 +200,8 @@ impl Plan<'_> {
         for entry in unnamed {
             let digest = &entry.descriptor.digest;
             if shown.insert(digest.clone()) {
-                let (directory, name) = tree.place(&paths.path(None, digest));
-                tree.skeleton.graft(directory, &name, Graft::Artifact(entry));
+                let (directory, name) = forest.place(&mut tree, 0, &paths.path(None, digest));
+                tree.graft(directory, &name, Graft::Artifact(entry));
             }
         }
         tree.finish()
@@ -405,20 +405,22 @@ impl Plan<'_> {
         };
         let paths = names::ImagePaths::new(titled().map(|(title, _)| title));
         let files = tree.directory(0, names::FILES);
-        let mut taken = HashSet::new();
+        let mut forest = Forest::default();
+        // Directories first: a name that is told apart from others must not be one of theirs.
+        let mut placed = Vec::new();
         for (title, layer) in titled() {
             let path = paths.path(Some(title), &layer.digest);
-            let (name, directories) = path.split_last().expect("a path has a last component");
-            let directory = directories.iter().fold(files, |at, name| tree.directory(at, name));
-            let mut name = name.clone();
-            if !taken.insert(path.join("/")) {
-                name = names::with_digest(&name, &layer.digest, &taken);
-                if !taken.insert([directories, std::slice::from_ref(&name)].concat().join("/")) {
-                    continue;
-                }
+            placed.push((forest.place(tree, files, &path), path.join("/"), layer));
+        }
+        let mut taken: HashSet<(u32, String)> = forest.0.into_keys().collect();
+        for ((directory, mut name), path, layer) in placed {
+            let is_taken = |name: &str| taken.contains(&(directory, name.to_owned()));
+            if is_taken(&name) {
+                name = names::with_digest(&name, &layer.digest, is_taken);
             }
-            let shown = format!("{}/{}", names::FILES, path.join("/"));
-            tree.file(directory, &name, self.blob(layer, &shown));
+            if taken.insert((directory, name.clone())) {
+                tree.file(directory, &name, self.blob(layer, &format!("{}/{path}", names::FILES)));
+            }
         }
     }
 
@@ -495,7 +497,7 @@ pub(super) fn named_platforms(
             continue;
         }
         if taken.contains(&name) {
-            name = names::with_digest(&name, digest, &taken);
+            name = names::with_digest(&name, digest, |name| taken.contains(name));
         }
         taken.insert(name.clone());
         named.push((name, Arc::new(platform.clone())));
@@ -516,39 +518,16 @@ fn bare(digest: &Digest, size: u64) -> Descriptor {
     }
 }
 
-/// A skeleton whose directories are found by their path in no time, however many there are.
-struct Forest {
-    skeleton: Skeleton,
-    directories: HashMap<String, u32>,
-}
+/// The directories made on the way to something, found by their names in no time, however many there are.
+#[derive(Default)]
+struct Forest(HashMap<(u32, String), u32>);
 
 impl Forest {
-    fn new() -> Self {
-        Self { skeleton: Skeleton::new(), directories: HashMap::new() }
-    }
-
-    /// Makes the directories of `path` but the last component, and returns where that one goes.
-    fn place(&mut self, path: &[String]) -> (u32, String) {
+    /// Makes the directories of `path` below `at`, all but its last component, and returns where that one goes.
+    fn place(&mut self, tree: &mut Skeleton, at: u32, path: &[String]) -> (u32, String) {
         let (name, directories) = path.split_last().expect("a path has a last component");
-        let mut at = 0;
-        let mut so_far = String::new();
-        for part in directories {
-            so_far.push_str(part);
-            so_far.push('/');
-            at = match self.directories.get(&so_far) {
-                Some(&there) => there,
-                None => {
-                    let made = self.skeleton.directory(at, part);
-                    self.directories.insert(so_far.clone(), made);
-                    made
-                }
-            };
-        }
-        (at, name.clone())
-    }
-
-    fn finish(mut self) -> Skeleton {
-        self.skeleton.is_conditional = true;
-        self.skeleton.finish()
+        let on_the_way =
+            |at, part: &String| *self.0.entry((at, part.clone())).or_insert_with(|| tree.directory(at, part));
+        (directories.iter().fold(at, on_the_way), name.clone())
     }
 }

@@ -80,13 +80,17 @@ pub(super) fn platform(platform: &Platform) -> String {
     }
 }
 
-/// Tells two platforms of one name apart.
-pub(super) fn with_digest(name: &str, digest: &Digest, taken: &HashSet<String>) -> String {
-    let short = format!("{name}@{}", digest.short());
-    match taken.contains(&short) {
-        true => format!("{name}@{}", digest.encoded()),
-        false => short,
-    }
+/// Tells several of one name apart: by the beginning of the digest, else all of it, else its hash, algorithm and all.
+pub(super) fn with_digest(name: &str, digest: &Digest, is_taken: impl Fn(&str) -> bool) -> String {
+    /// Room for `@` and a hash.
+    const MOST: usize = NAME_MAX - 65;
+    let name = if name.len() > MOST { &shortened(name, name, MOST) } else { name };
+    let fits = |name: &String| name.len() <= NAME_MAX && !is_taken(name);
+    [digest.short(), digest.encoded()]
+        .map(|digest| format!("{name}@{digest}"))
+        .into_iter()
+        .find(fits)
+        .unwrap_or_else(|| format!("{name}@{}", blake3::hash(digest.as_str().as_bytes()).to_hex()))
 }
 
 /// Names an entry of an index by its digest.
@@ -200,13 +204,7 @@ pub(super) fn referrer(kind: &ReferrerKind, digest: &Digest, taken: &HashSet<Str
             component(text, &['@', '_']).replace("%2F", "_")
         }
     };
-    // The rest of the name has at most 1 + 255 bytes, and mostly 13.
-    let kind = if kind.len() > LONG_PREFIX / 2 { shortened(&kind, &kind, LONG_PREFIX / 2) } else { kind };
-    let name = with_digest(&kind, digest, taken);
-    match name.len() > NAME_MAX || taken.contains(&name) {
-        true => format!("{kind}@{}", &blake3::hash(digest.as_str().as_bytes()).to_hex()),
-        false => name,
-    }
+    with_digest(&kind, digest, |name| taken.contains(name))
 }
 
 /// Cuts an escaped name, and adds the hash of what it stands for.
@@ -343,6 +341,19 @@ mod tests {
         let taken = HashSet::from([referrer(&typed(&"z".repeat(900)), &long, &HashSet::new())]);
         let name = referrer(&typed(&"z".repeat(900)), &long, &taken);
         assert!(name.len() <= NAME_MAX && !taken.contains(&name), "{name}");
+    }
+
+    #[test]
+    fn names_of_several_differ_and_fit() {
+        let mut taken = HashSet::new();
+        let long = "y".repeat(240);
+        let digests = ["a", "b", "c"].map(|algorithm| Digest::parse(&format!("{algorithm}:{long}")).unwrap());
+        for name in ["linux-amd64", &"n".repeat(NAME_MAX)] {
+            for digest in &digests {
+                let name = with_digest(name, digest, |name| taken.contains(name));
+                assert!(name.len() <= NAME_MAX && taken.insert(name.clone()), "{name}");
+            }
+        }
     }
 
     #[test]

@@ -57,13 +57,13 @@ impl Skeleton {
         Self { nodes: vec![root], grafts: Vec::new(), is_conditional: false }
     }
 
-    /// Adds a directory below `parent`, or returns the one that is there.
+    /// Returns one whose nodes may depend on what groups turn out to be: see [`Skeleton::only_when`].
+    pub(super) fn of_groups() -> Self {
+        Self { is_conditional: true, ..Self::new() }
+    }
+
+    /// Adds a directory below `parent`, where there is none of that name.
     pub(super) fn directory(&mut self, parent: u32, name: &str) -> u32 {
-        if let Kind::Directory(children) = &self.nodes[parent as usize].kind
-            && let Some(&there) = children.iter().rev().find(|c| &*self.nodes[**c as usize].name == name)
-        {
-            return there;
-        }
         self.add(parent, name, Kind::Directory(Vec::new()))
     }
 
