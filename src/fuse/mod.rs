@@ -28,8 +28,8 @@ use linger::Linger;
 use workers::Workers;
 
 pub use keeper::let_go;
-pub use mount::MountError;
-pub use session::{Access, MountOptions, Mounted, mount};
+pub use mount::{Access, MountError};
+pub use session::{MountOptions, Mounted, mount};
 
 /// Most readahead we ask for: the kernel gives less unless root raises it for the mount.
 const READAHEAD: u32 = 1 << 20;

@@ -1,8 +1,8 @@
 //! How a mount comes to be and how it ends: users, options, signals, stacks, and what hangs on to it.
 
 use crate::kit::{
-    Layout, Mount, Nobody, TempDir, bytes, daemons, detach, is_mounted, ls, mounts_on, ocifs, require_root,
-    require_tool, run, run_for, temp_dir, text, unmount, wait_until,
+    Layer, Layout, Member, Mount, Nobody, PLATFORM, TempDir, bytes, daemons, detach, is_mounted, ls,
+    mounts_on, ocifs, require_root, require_tool, run, run_for, temp_dir, text, unmount, wait_until,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -97,6 +97,29 @@ fn allow_root_lets_in_root_and_nobody_else() {
         .ok();
     assert!(out.contains(sample.layers[0].hex()) && out.contains(sample.layers[1].hex()), "{out}");
     assert!(!out.contains("another user can"), "{out}");
+}
+
+/// fusermount3 undoes backslashes, so one at the end of the source took the options behind it into the name.
+#[test]
+fn a_source_that_ends_in_a_backslash_takes_no_option_away() {
+    let (layout, _) = Layout::sample();
+    let directory = temp_dir();
+    let source = directory.join("a,b\\");
+    run(Command::new("cp").arg("-a").arg(layout.path()).arg(&source)).ok();
+    let out = Nobody::new()
+        .script(
+            "user_allow_other\n",
+            &source,
+            "$as $ocifs --allow-other -o noexec \"$1\" $point
+             grep ocifs /proc/self/mountinfo
+             ! $as $ocifs --allow-other \"$1\" $point
+             $as fusermount3 -u $point",
+        )
+        .ok();
+    let shown = format!("{}/a,b\\134", directory.path().display());
+    for part in ["noexec", "default_permissions", "allow_other", &shown] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
 }
 
 #[test]
