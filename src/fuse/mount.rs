@@ -117,7 +117,9 @@ impl Access {
     fn options(self) -> &'static str {
         match self {
             Self::Owner => "",
-            Self::OwnerAndRoot | Self::All => ",default_permissions,allow_other",
+            // All by the kernel, and fuser then refuses others. Nobody's permissions count, as they do not for the owner alone.
+            Self::OwnerAndRoot => ",allow_other",
+            Self::All => ",default_permissions,allow_other",
         }
     }
 }

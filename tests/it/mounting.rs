@@ -99,6 +99,22 @@ fn allow_root_lets_in_root_and_nobody_else() {
     assert!(!out.contains("another user can"), "{out}");
 }
 
+/// It had the kernel check modes, and so took from the owner what only root reads in the image.
+#[test]
+fn allow_root_takes_nothing_away_from_the_owner() {
+    let layout = Layout::of_layers(&[Layer::of(&[Member::file("shadow", "secret").mode(0o600)])]);
+    let nobody = Nobody::new();
+    for option in ["", "--allow-root"] {
+        let script = format!(
+            "$as $ocifs {option} $1 $point
+             $as cat $point/{PLATFORM}/rootfs/shadow
+             if $other cat $point/{PLATFORM}/rootfs/shadow 2>/dev/null; then echo another user can read it; fi
+             $as fusermount3 -u $point"
+        );
+        assert_eq!(nobody.script("user_allow_other\n", layout.path(), &script).ok(), "secret", "{option}");
+    }
+}
+
 /// fusermount3 undoes backslashes, so one at the end of the source took the options behind it into the name.
 #[test]
 fn a_source_that_ends_in_a_backslash_takes_no_option_away() {
