@@ -42,6 +42,11 @@ impl Ino {
         Self::new(slot, 0)
     }
 
+    /// Says whether this is where a tree begins.
+    pub(super) fn is_root(self) -> bool {
+        self.parts().is_some_and(|(_, node)| node == 0)
+    }
+
     /// Returns slot and node, or nothing for a number that was never ours.
     pub(super) fn parts(self) -> Option<(SlotId, u32)> {
         let node = (self.0 & ((1 << NODE_BITS) - 1)).checked_sub(1)?;

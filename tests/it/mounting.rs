@@ -1,11 +1,13 @@
 //! How a mount comes to be and how it ends: users, options, signals, stacks, and what hangs on to it.
 
 use crate::kit::{
-    Layer, Layout, Member, Mount, Nobody, PLATFORM, TempDir, bytes, daemons, detach, is_mounted, ls,
-    mounts_on, ocifs, require_root, require_tool, run, run_for, temp_dir, text, unmount, wait_until,
+    Layer, Layout, Member, Mount, Nobody, PLATFORM, Platform, TempDir, bytes, daemons, detach, is_mounted,
+    ls, media, mounts_on, named, ocifs, require_root, require_tool, run, run_for, temp_dir, text, unmount,
+    wait_until,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -539,6 +541,43 @@ fn ends_while_a_reader_waits_for_a_blob() {
         assert!(gone, "lazily: {lazily}: still there after {took:?}");
         assert!(released, "the reader still hangs");
     }
+}
+
+/// All workers waited for the one pass, and a platform that nobody had looked at waited in line behind them.
+#[test]
+fn a_crowd_that_waits_for_one_layer_holds_up_nobody_else() {
+    let (layout, path) = slow();
+    let digest = format!("sha256:{}", path.file_name().unwrap().to_str().unwrap());
+    let layer = json!({"mediaType": media::LAYER, "digest": digest, "size": 6_u64 << 30});
+    let platform = Platform("linux", "amd64", "");
+    let (config, _, other) = layout.image_of(platform, &[]);
+    let config = config.descriptor(media::CONFIG);
+    let manifest = layout.json(&json!({"schemaVersion": 2, "config": config, "layers": [layer]}));
+    let mut entry = manifest.descriptor(media::MANIFEST);
+    entry["platform"] = platform.json();
+    layout.index(&[named(entry, "slow"), named(other, "other")]);
+    let mount = Mount::new(layout.path());
+    let reader = |n: usize| {
+        // Each another name: for one the kernel would ask once.
+        let name = mount.join(format!("images/slow/{PLATFORM}/diffs/0/{n}"));
+        Command::new("stat").arg(name).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut readers: Vec<_> = (0..100).map(reader).collect();
+    std::thread::sleep(Duration::from_millis(500));
+    let start = Instant::now();
+    let df = run(Command::new("df").arg(mount.point())).status.success();
+    let other = fs::read_dir(mount.join(format!("images/other/{PLATFORM}"))).is_ok();
+    let took = start.elapsed();
+    let waiting = readers.iter_mut().filter_map(|reader| reader.try_wait().unwrap()).count() == 0;
+    for reader in &mut readers {
+        reader.kill().unwrap();
+    }
+    kill(Pid::from_raw(mount.daemon()), Signal::SIGTERM).unwrap();
+    for reader in &mut readers {
+        reader.wait().unwrap();
+    }
+    assert!(waiting, "they did not wait: this test shows nothing");
+    assert!(df && other && took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]
