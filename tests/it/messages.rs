@@ -1,9 +1,10 @@
 //! What a new user gets to read when something will not do: a sentence or two, with what to do about it.
 
 use crate::kit::{
-    Layout, Mount, Nobody, Platform, TempDir, daemons, is_mounted, named, run, temp_dir, text, unmount,
-    wait_until,
+    Layout, Mount, Nobody, Platform, TempDir, daemons, is_mounted, media, named, run, temp_dir, text,
+    unmount, wait_until,
 };
+use serde_json::json;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -196,5 +197,38 @@ fn somebody_without_rights() {
             wait_until(|| daemons(&nobody.point).is_empty()),
             "{script}: its mount ended with its namespace"
         );
+    }
+}
+
+/// Errors and the log had texts of the image as they are, escape sequences and all.
+#[test]
+fn texts_of_an_image_do_nothing_to_a_terminal() {
+    let layout = Layout::new();
+    let mut broken = layout.blob("layer").descriptor(media::LAYER);
+    broken["size"] = json!("\u{9b}2J");
+    let config = layout.json(&json!({"os": "linux", "architecture": "amd64"}));
+    let config = config.descriptor(media::CONFIG);
+    let manifest = layout.json(&json!({"schemaVersion": 2, "config": config, "layers": [broken]}));
+    let mut entry = manifest.descriptor(media::MANIFEST);
+    entry["platform"] = Platform("\u{1b}]0;owned\u{7}", "amd64", "").json();
+    layout.index(&[entry]);
+    let directory = temp_dir();
+    let (point, log) = (directory.join("mnt"), directory.join("log"));
+    fs::create_dir(&point).unwrap();
+    let command = || {
+        let mut command = Mount::command(&directory);
+        command.arg("-vv").arg("--log-file").arg(&log).arg(layout.path()).arg(&point);
+        command
+    };
+    let refused = run(command().arg("--platform=linux/amd64"));
+    assert_eq!(refused.code(), 1);
+    assert_eq!(run(&mut command()).code(), 0);
+    let platform = fs::read_dir(point.join("platforms")).unwrap().next().unwrap().unwrap().path();
+    let read = fs::read(platform.join("layers/0"));
+    assert!(unmount(&point) && wait_until(|| daemons(&point).is_empty()));
+    assert!(read.is_err());
+    for (text, escaped) in [(refused.stderr, r"\u{1b}]0;owned\u{7}"), (text(&log), "ocifs::fuse] read ")] {
+        assert!(text.contains(escaped), "{escaped} is not in {text:?}");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
     }
 }
