@@ -100,8 +100,8 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
     }
     if image.is_none() && entries > 1 {
         say(&format!(
-            "{entries} different entries in index.json: they are under images/ and artifacts/ \
-             (--image NAME puts one at the root)"
+            "index.json has {entries} images and artifacts: each is in images/ or artifacts/, and at the root is an \
+             image that is the only one (--image NAME puts one there)"
         ));
     }
     if options.foreground {

@@ -232,3 +232,12 @@ fn texts_of_an_image_do_nothing_to_a_terminal() {
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
     }
 }
+
+#[test]
+fn where_several_images_are_is_said() {
+    let desk = Desk::new();
+    let done = run(Mount::command(&desk.0).args(["layout", "mnt"]).current_dir(desk.0.path()));
+    assert!(unmount(&desk.0.join("mnt")) && wait_until(|| daemons(Path::new("mnt")).is_empty()));
+    assert_eq!(done.code(), 0);
+    assert!(done.stderr.starts_with("ocifs: index.json has 3 images and artifacts"), "{}", done.stderr);
+}
