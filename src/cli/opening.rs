@@ -127,7 +127,7 @@ impl Options {
         };
         then.map(Cage::close);
         let mut catalog = Catalog::read(Arc::new(BlobStore::new(source)), Arc::new(Problems::default()))
-            .with_context(|| self.location.path.display().to_string())?;
+            .with_context(|| self.given.clone())?;
         let image = self.image.as_deref().map(|wanted| choose::image(&mut catalog, wanted)).transpose()?;
         if let Some(wanted) = &self.platform {
             choose::check_platform(&catalog, image, wanted)?;
