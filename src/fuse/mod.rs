@@ -6,6 +6,7 @@ mod errno;
 mod keeper;
 mod linger;
 mod mount;
+mod opening;
 mod session;
 mod workers;
 
@@ -16,15 +17,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use fuser::{
-    AccessFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
-    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+    AccessFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags, KernelConfig, LockOwner,
+    OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen,
+    ReplyStatfs, ReplyXattr, Request,
 };
 
 use crate::view::{Error, Ino, Pace, View};
 use attr::{file_attr, file_type, name_time_to_live, no_such_entry, time_to_live};
 use errno::errno;
 use linger::Linger;
+use opening::Opening;
 use workers::Pools;
 
 pub use keeper::let_go;
@@ -39,6 +41,7 @@ struct Kernel {
     view: Arc<View>,
     workers: Pools,
     access: Access,
+    opening: Opening,
     linger: Option<Linger>,
 }
 
@@ -79,17 +82,7 @@ fn number(ino: INodeNo) -> Ino {
 impl Kernel {
     fn new(view: View, access: Access, device: &OwnedFd) -> Self {
         let (workers, linger) = (Pools::default(), Linger::new(device));
-        Self { view: Arc::new(view), workers, access, linger }
-    }
-
-    /// Answers `open` and `opendir`, of which there is nothing to remember.
-    fn reply_open(&self, reply: ReplyOpen, keep: FopenFlags) {
-        match self.access {
-            // The kernel lets everybody in here, and fuser asks who it is at `open` but not at `read`: so each is to come.
-            Access::OwnerAndRoot => reply.opened(FileHandle(0), keep),
-            // "Not needed": from then on the kernel opens by itself, and keeps the pages and the listings.
-            Access::Owner | Access::All => reply.error(Errno::ENOSYS),
-        }
+        Self { view: Arc::new(view), workers, access, opening: Opening::default(), linger }
     }
 
     /// Does `job` here where it takes nothing, and on a worker where it does.
@@ -126,6 +119,7 @@ impl Filesystem for Kernel {
             // A kernel that lacks one is slower, and nothing else.
             let _ = config.add_capabilities(wanted);
         }
+        self.opening = Opening::left_to(config.capabilities(), self.access);
         if let Err(most) = config.set_max_readahead(READAHEAD) {
             let _ = config.set_max_readahead(most);
         }
@@ -169,11 +163,11 @@ impl Filesystem for Kernel {
     }
 
     fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.reply_open(reply, FopenFlags::FOPEN_KEEP_CACHE);
+        self.opening.open(reply);
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.reply_open(reply, FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
+        self.opening.open_directory(reply);
     }
 
     fn read(
