@@ -8,6 +8,7 @@ mod linger;
 mod mount;
 mod opening;
 mod session;
+mod terminal;
 mod workers;
 
 use std::ffi::OsStr;
@@ -29,9 +30,9 @@ use linger::Linger;
 use opening::Opening;
 use workers::Pools;
 
-pub use keeper::let_go;
 pub use mount::{Access, MountError};
 pub use session::{MountOptions, Mounted, mount};
+pub use terminal::let_go;
 
 /// Most readahead we ask for: the kernel gives less unless root raises it for the mount.
 const READAHEAD: u32 = 1 << 20;
