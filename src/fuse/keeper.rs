@@ -101,7 +101,7 @@ fn keep(mut socket: UnixStream, mount: &Mount, server: Pid) -> io::Result<()> {
     let mut request = [0];
     while socket.read(&mut request)? == 1 {
         let answer = match mount.unmount(request[0] == DETACH) {
-            Ok(_) => DONE.to_owned(),
+            Ok(()) => DONE.to_owned(),
             Err(e) => e.to_string().replace('\n', " "),
         };
         socket.write_all(format!("{answer}\n").as_bytes())?;

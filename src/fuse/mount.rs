@@ -168,11 +168,11 @@ impl Mount {
 
     /// Unmounts, if this mount is still the one on top at its place; what lies beneath is never touched.
     ///
-    /// Returns whether it is gone. `lazily` detaches it now and lets open files come to their end.
-    pub(super) fn unmount(&self, lazily: bool) -> io::Result<bool> {
+    /// `lazily` detaches it now and lets open files come to their end. One that is gone already is no failure.
+    pub(super) fn unmount(&self, lazily: bool) -> io::Result<()> {
         let all = mounts()?;
         let Some(own) = all.iter().find(|m| m.id == self.id && m.device == self.device) else {
-            return Ok(true);
+            return Ok(());
         };
         let on_top = all.iter().rfind(|m| m.path == own.path).is_some_and(|top| top.id == own.id);
         if !on_top {
@@ -181,8 +181,7 @@ impl Mount {
                 own.path.display()
             )));
         }
-        unmount(&own.path, self.as_root, lazily)?;
-        Ok(true)
+        unmount(&own.path, self.as_root, lazily)
     }
 
     /// Returns where it was mounted.
@@ -237,7 +236,7 @@ fn resolve(mountpoint: &Path) -> Result<PathBuf, MountError> {
             log::info!("{}: taking away the mount of an ocifs that is gone", path.display());
             let dead = Mount { id: dead.id, device: dead.device, path: path.clone(), as_root };
             match dead.unmount(true) {
-                Ok(_) => Ok(path),
+                Ok(()) => Ok(path),
                 Err(_) => Err(refused("; the ocifs behind it is gone: unmount it first")),
             }
         }
