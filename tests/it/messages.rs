@@ -29,6 +29,10 @@ impl Desk {
         let entry = |name: &str| named(layout.image(Platform("linux", "amd64", ""), name), name);
         layout.index(&[entry("app:1.4"), entry("app:1.5"), entry("web:2")]);
         desk.copy(&layout, "layout");
+        let chart =
+            layout.json(&json!({"schemaVersion": 2, "artifactType": "application/x.chart", "layers": []}));
+        layout.index(&[named(chart.descriptor(media::MANIFEST), "chart")]);
+        desk.copy(&layout, "charts");
         desk.copy(&Layout::sample().0, "project/image");
         desk.copy(&Layout::sample().0, "typo");
         let typo = text(at("typo/index.json")).replacen("{", "{\n  ", 1).replacen(
@@ -92,6 +96,10 @@ fn each_says_what_to_do() {
         (
             "--image app:1.4 --platform linux/s390x layout mnt",
             &["nothing for linux/s390x", "it has linux/amd64"],
+        ),
+        (
+            "--image chart --platform linux/amd64 charts mnt",
+            &["nothing for linux/amd64", "it has no platforms"],
         ),
         // The mountpoint
         ("layout nowhere", &["nowhere: mountpoint does not exist", "mkdir -p"]),
