@@ -6,7 +6,7 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, RestrictionStatus, Ruleset,
@@ -17,9 +17,6 @@ use super::Needs;
 
 /// What is refused unless a rule grants it: all that this version of Landlock knows, as far as the kernel does too.
 const VERSION: ABI = ABI::V5;
-
-/// Most links out of a layout that are followed later; each is a rule that the kernel keeps.
-const MAX_LINKS: usize = 1 << 16;
 
 /// Where the system says how names of hosts are found, and what it loads for that. Directories, because such files are
 /// replaced while a mount stands (a laptop that changes networks).
@@ -47,11 +44,11 @@ impl Files {
             | AccessFs::MakeReg
             | AccessFs::MakeDir
             | AccessFs::RemoveFile;
-        if let Some(source) = &needs.source {
-            files = files.allow(source, reading)?;
-            for target in links(source) {
-                files = files.allow(&target, reading)?;
-            }
+        for place in &needs.readable {
+            files = files.allow(place, reading)?;
+        }
+        for directory in &needs.listable {
+            files = files.allow(directory, AccessFs::ReadDir.into())?;
         }
         if let Some(cache) = &needs.cache {
             // It may not be there yet, and then nothing names it. As the cache itself makes it.
@@ -90,39 +87,4 @@ impl Files {
             _ => 0,
         })
     }
-}
-
-/// Returns where links in a layout lead: in it, in `blobs` and in the directories there. Layouts share blobs that way.
-fn links(layout: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut todo = vec![(layout.to_owned(), true)];
-    while let Some((directory, is_top)) = todo.pop() {
-        let Ok(entries) = fs::read_dir(&directory) else { continue };
-        for entry in entries.flatten() {
-            let Ok(kind) = entry.file_type() else { continue };
-            if kind.is_file() {
-                // Nearly all of them, of which there may be very many.
-                continue;
-            }
-            let path = entry.path();
-            if kind.is_symlink()
-                && let Ok(target) = path.canonicalize()
-            {
-                if found.len() == MAX_LINKS {
-                    log::warn!(
-                        "{}: has more than {MAX_LINKS} links; the rest cannot be read",
-                        layout.display()
-                    );
-                    return found;
-                }
-                found.push(target);
-            }
-            let is_blobs = is_top && entry.file_name() == "blobs";
-            let is_algorithm = !is_top && directory == layout.join("blobs");
-            if (is_blobs || is_algorithm) && path.is_dir() {
-                todo.push((path, false));
-            }
-        }
-    }
-    found
 }

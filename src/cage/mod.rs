@@ -16,8 +16,10 @@ use std::path::PathBuf;
 /// What must go on being possible inside.
 #[derive(Clone, Debug, Default)]
 pub struct Needs {
-    /// A source on this machine.
-    pub source: Option<PathBuf>,
+    /// What is read, with all that is below.
+    pub readable: Vec<PathBuf>,
+    /// Directories of which names are read.
+    pub listable: Vec<PathBuf>,
     /// The cache directory.
     pub cache: Option<PathBuf>,
     /// The device that requests of the kernel come through.

@@ -111,6 +111,8 @@ pub(super) struct MountArgs {
     pub(super) allow_other: bool,
 
     /// Let root look in as well
+    ///
+    /// Both then read everything, whatever the modes are. Who is not root needs a line `user_allow_other` in /etc/fuse.conf.
     #[arg(long, conflicts_with = "allow_other")]
     pub(super) allow_root: bool,
 

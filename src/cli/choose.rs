@@ -73,5 +73,6 @@ pub(super) fn check_platform(
         return Ok(());
     }
     let there: Vec<String> = image.platforms.iter().map(|p| p.platform.normalized().to_string()).collect();
-    bail!("the image has nothing for {wanted}; it has {}", there.join(", "))
+    let there = if there.is_empty() { "no platforms".to_owned() } else { there.join(", ") };
+    bail!("the image has nothing for {wanted}; it has {there}")
 }

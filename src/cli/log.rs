@@ -1,11 +1,14 @@
 //! Where the log goes.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 
 use ::log::LevelFilter;
 use anyhow::Context as _;
 use env_logger::{Builder, Env, Target};
+
+use super::terminal::plain;
 
 /// Starts logging: to `file`, or to the terminal. `RUST_LOG` goes before `verbose`. `quiet` is for those who
 /// tell what is wrong with an image themselves.
@@ -28,6 +31,12 @@ pub(super) fn start(file: Option<&Path>, verbose: u8, quiet: bool) -> anyhow::Re
         let file = open.with_context(|| format!("{}: cannot open the log file", path.display()))?;
         builder.target(Target::Pipe(Box::new(file)));
     }
+    builder.format(|out, record| {
+        let (time, level, target) = (out.timestamp(), record.level(), record.target());
+        let style = out.default_level_style(level);
+        // Names and texts of an image are in it: a line each, and nothing that a terminal would obey.
+        writeln!(out, "[{time} {style}{level:<5}{style:#} {target}] {}", plain(&record.args().to_string()))
+    });
     builder.init();
     Ok(())
 }

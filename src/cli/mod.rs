@@ -84,6 +84,6 @@ fn fail(error: &anyhow::Error, status: u8) -> ExitCode {
             text.push_str(&cause);
         }
     }
-    eprintln!("ocifs: {text}");
+    terminal::say(&text);
     ExitCode::from(status)
 }

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use super::args::MountArgs;
 use super::daemon::{self, Role};
 use super::notify::Manager;
+use super::terminal::say;
 use super::{hints, mount_options, opening};
 use crate::fuse::{Access, MountOptions, mount};
 use crate::layer::LayerStore;
@@ -94,16 +95,14 @@ pub(super) fn run(options: &Options, rehearsal: bool) -> anyhow::Result<()> {
     )?;
     log::info!("mounted {} on {}", options.source.shown, options.mountpoint.display());
     if hides {
-        eprintln!(
-            "ocifs: {}: was not empty; what is in it is hidden for as long as the mount lasts",
-            options.mountpoint.display()
-        );
+        let point = options.mountpoint.display();
+        say(&format!("{point}: was not empty; what is in it is hidden for as long as the mount lasts"));
     }
     if image.is_none() && entries > 1 {
-        eprintln!(
-            "ocifs: {entries} different entries in index.json: they are under images/ and artifacts/ \
-             (--image NAME puts one at the root)"
-        );
+        say(&format!(
+            "index.json has {entries} images and artifacts: each is in images/ or artifacts/, and at the root is an \
+             image that is the only one (--image NAME puts one there)"
+        ));
     }
     if options.foreground {
         let manager = Arc::new(Manager::from_env());

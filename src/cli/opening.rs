@@ -13,6 +13,7 @@ use crate::cage::{Cage, Needs};
 use crate::image::Catalog;
 use crate::oci::Platform;
 use crate::problems::Problems;
+use crate::source::places;
 
 /// A source as it was asked for.
 #[derive(Debug)]
@@ -80,14 +81,14 @@ impl Options {
     /// over the whole layout, and so is done beside. The log goes to a file, or to the terminal.
     pub(super) fn open_for_mount(&self, log_file: Option<&Path>) -> anyhow::Result<(Opened, Cage)> {
         self.start_log(log_file, false)?;
-        let needs = self.needs(Some(PathBuf::from("/dev/fuse")));
+        let cage = || Cage::new(&self.needs(Some(PathBuf::from("/dev/fuse"))));
         std::thread::scope(|scope| {
-            let beside = std::thread::Builder::new().spawn_scoped(scope, || Cage::new(&needs));
+            let beside = std::thread::Builder::new().spawn_scoped(scope, cage);
             let opened = self.open(None)?;
             let cage = match beside.map(|thread| thread.join()) {
                 Ok(cage) => cage.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
                 // No thread is to be had.
-                Err(_) => Cage::new(&needs),
+                Err(_) => cage(),
             };
             Ok((opened, cage))
         })
@@ -100,8 +101,10 @@ impl Options {
 
     /// Returns what a cage must leave possible once the source is open.
     fn needs(&self, device: Option<PathBuf>) -> Needs {
+        let places = self.path().map(places).unwrap_or_default();
         Needs {
-            source: self.path().map(Path::to_owned),
+            readable: places.read,
+            listable: places.listed,
             cache: self.cache_dir.clone(),
             device,
             network: self.location.in_registry,
@@ -124,7 +127,7 @@ impl Options {
         };
         then.map(Cage::close);
         let mut catalog = Catalog::read(Arc::new(BlobStore::new(source)), Arc::new(Problems::default()))
-            .with_context(|| self.location.path.display().to_string())?;
+            .with_context(|| self.given.clone())?;
         let image = self.image.as_deref().map(|wanted| choose::image(&mut catalog, wanted)).transpose()?;
         if let Some(wanted) = &self.platform {
             choose::check_platform(&catalog, image, wanted)?;

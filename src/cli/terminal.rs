@@ -93,6 +93,11 @@ pub(super) fn print(text: &str, status: u8) -> ExitCode {
     }
 }
 
+/// Says something on standard error. Texts of an image may be in it, and paths.
+pub(super) fn say(text: &str) {
+    eprintln!("ocifs: {}", plain(text));
+}
+
 /// Says a number of things.
 pub(super) fn count(n: u64, one: &str, many: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {many}") }

@@ -77,7 +77,8 @@ pub(super) fn no_such_entry() -> FileAttr {
     }
 }
 
-/// Packs a device number as the FUSE protocol has it (the kernel's `new_encode_dev`): 12 bits major, 20 bits minor.
+/// Packs a device number as the FUSE protocol has it (the kernel's `new_encode_dev`): 12 bits major, 20 bits minor. No
+/// device has a larger number, and an archive that states one gets the rest of it.
 fn device((major, minor): (u32, u32)) -> u32 {
     (minor & 0xff) | ((major & 0xfff) << 8) | ((minor & 0xf_ff00) << 12)
 }

@@ -12,11 +12,12 @@ use std::os::unix::net::UnixStream;
 
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, getpid};
+use nix::unistd::{ForkResult, Pid, fork, getpid};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::mount::Mount;
+use super::terminal::let_go;
 
 /// Asks for the mount to be ended if nobody uses it.
 const UNMOUNT: u8 = b'u';
@@ -100,20 +101,11 @@ fn keep(mut socket: UnixStream, mount: &Mount, server: Pid) -> io::Result<()> {
     let mut request = [0];
     while socket.read(&mut request)? == 1 {
         let answer = match mount.unmount(request[0] == DETACH) {
-            Ok(_) => DONE.to_owned(),
+            Ok(()) => DONE.to_owned(),
             Err(e) => e.to_string().replace('\n', " "),
         };
         socket.write_all(format!("{answer}\n").as_bytes())?;
     }
-    Ok(())
-}
-
-/// Lets go of the terminal, for which `null` takes its place, and of the working directory.
-pub fn let_go(null: &File) -> io::Result<()> {
-    chdir("/")?;
-    dup2_stdin(null)?;
-    dup2_stdout(null)?;
-    dup2_stderr(null)?;
     Ok(())
 }
 

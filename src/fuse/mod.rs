@@ -6,7 +6,9 @@ mod errno;
 mod keeper;
 mod linger;
 mod mount;
+mod opening;
 mod session;
+mod terminal;
 mod workers;
 
 use std::ffi::OsStr;
@@ -16,20 +18,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use fuser::{
-    AccessFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
-    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+    AccessFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags, KernelConfig, LockOwner,
+    OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen,
+    ReplyStatfs, ReplyXattr, Request,
 };
 
-use crate::view::{Error, Ino, View};
+use crate::view::{Error, Ino, Pace, View};
 use attr::{file_attr, file_type, name_time_to_live, no_such_entry, time_to_live};
 use errno::errno;
 use linger::Linger;
-use workers::Workers;
+use opening::Opening;
+use workers::Pools;
 
-pub use keeper::let_go;
-pub use mount::MountError;
-pub use session::{Access, MountOptions, Mounted, mount};
+pub use mount::{Access, MountError};
+pub use session::{MountOptions, Mounted, mount};
+pub use terminal::let_go;
 
 /// Most readahead we ask for: the kernel gives less unless root raises it for the mount.
 const READAHEAD: u32 = 1 << 20;
@@ -37,8 +40,9 @@ const READAHEAD: u32 = 1 << 20;
 /// Answers the kernel out of a view.
 struct Kernel {
     view: Arc<View>,
-    workers: Workers,
+    workers: Pools,
     access: Access,
+    opening: Opening,
     linger: Option<Linger>,
 }
 
@@ -51,7 +55,7 @@ fn answer<T>(
     ino: INodeNo,
     ask: impl FnOnce(&View, Ino) -> Result<T, Error>,
 ) -> Answer<T> {
-    match catch_unwind(AssertUnwindSafe(|| ask(view, Ino::from_raw(ino.0)))) {
+    match catch_unwind(AssertUnwindSafe(|| ask(view, number(ino)))) {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => {
             log::debug!("{op} {ino}: {error}");
@@ -64,34 +68,39 @@ fn answer<T>(
     }
 }
 
+/// Asks what an answer takes, behind a fence of its own: a thread that talks to the kernel must not end.
+fn pace(ask: impl FnOnce() -> Pace) -> Pace {
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| {
+        log::error!("bug: asking what an answer takes panicked");
+        Pace::Blobs
+    })
+}
+
+fn number(ino: INodeNo) -> Ino {
+    Ino::from_raw(ino.0)
+}
+
 impl Kernel {
     fn new(view: View, access: Access, device: &OwnedFd) -> Self {
-        let (workers, linger) = (Workers::default(), Linger::new(device));
-        Self { view: Arc::new(view), workers, access, linger }
+        let (workers, linger) = (Pools::default(), Linger::new(device));
+        Self { view: Arc::new(view), workers, access, opening: Opening::default(), linger }
     }
 
-    /// Answers `open` and `opendir`, of which there is nothing to remember.
-    fn reply_open(&self, reply: ReplyOpen, keep: FopenFlags) {
-        match self.access {
-            // The kernel lets everybody in here, and fuser asks who it is at `open` but not at `read`: so each is to come.
-            Access::OwnerAndRoot => reply.opened(FileHandle(0), keep),
-            // "Not needed": from then on the kernel opens by itself, and keeps the pages and the listings.
-            Access::Owner | Access::All => reply.error(Errno::ENOSYS),
-        }
-    }
-
-    /// Does `job` here where `at_once` says it is quick, and on a worker where not.
-    fn dispatch(&self, at_once: bool, job: impl FnOnce(&View) + Send + 'static) {
-        if at_once {
-            job(&self.view);
-            return self.linger.iter().for_each(|linger| linger.for_the_next(self.view.processors_in_use()));
-        }
+    /// Does `job` here where it takes nothing, and on a worker where it does.
+    fn dispatch(&self, takes: impl FnOnce(&View) -> Pace, job: impl FnOnce(&View) + Send + 'static) {
+        let workers = match pace(|| takes(&self.view)) {
+            Pace::AtOnce => {
+                job(&self.view);
+                if let Some(linger) = &self.linger {
+                    linger.for_the_next(self.view.processors_in_use());
+                }
+                return;
+            }
+            Pace::Documents => &self.workers.documents,
+            Pace::Blobs => &self.workers.blobs,
+        };
         let view = self.view.clone();
-        self.workers.run(move || job(&view));
-    }
-
-    fn lists_at_once(&self, ino: INodeNo) -> bool {
-        self.view.lists_at_once(Ino::from_raw(ino.0))
+        workers.run(move || job(&view));
     }
 }
 
@@ -111,6 +120,7 @@ impl Filesystem for Kernel {
             // A kernel that lacks one is slower, and nothing else.
             let _ = config.add_capabilities(wanted);
         }
+        self.opening = Opening::left_to(config.capabilities(), self.access);
         if let Err(most) = config.set_max_readahead(READAHEAD) {
             let _ = config.set_max_readahead(most);
         }
@@ -119,9 +129,9 @@ impl Filesystem for Kernel {
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let takes = |view: &View| view.pace_of_lookup(number(parent), name.as_bytes());
         let name = name.as_bytes().to_vec();
-        let at_once = self.view.looks_up_at_once(Ino::from_raw(parent.0), &name);
-        self.dispatch(at_once, move |view| {
+        self.dispatch(takes, move |view| {
             match answer(view, "lookup", parent, |view, ino| view.lookup(ino, &name)) {
                 Ok(found) => reply.entry_with_ttls(
                     &name_time_to_live(),
@@ -138,27 +148,27 @@ impl Filesystem for Kernel {
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        let at_once = self.view.describes_at_once(Ino::from_raw(ino.0));
-        self.dispatch(at_once, move |view| match answer(view, "getattr", ino, View::attr) {
+        let takes = |view: &View| view.pace_of_attr(number(ino));
+        self.dispatch(takes, move |view| match answer(view, "getattr", ino, View::attr) {
             Ok(found) => reply.attr(&time_to_live(&found), &file_attr(&found)),
             Err(e) => reply.error(e),
         });
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        let at_once = self.view.describes_at_once(Ino::from_raw(ino.0));
-        self.dispatch(at_once, move |view| match answer(view, "readlink", ino, View::link_target) {
+        let takes = |view: &View| view.pace_of_attr(number(ino));
+        self.dispatch(takes, move |view| match answer(view, "readlink", ino, View::link_target) {
             Ok(target) => reply.data(&target),
             Err(e) => reply.error(e),
         });
     }
 
     fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.reply_open(reply, FopenFlags::FOPEN_KEEP_CACHE);
+        self.opening.open(reply);
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.reply_open(reply, FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
+        self.opening.open_directory(reply);
     }
 
     fn read(
@@ -172,8 +182,8 @@ impl Filesystem for Kernel {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let at_once = self.view.reads_at_once(Ino::from_raw(ino.0), offset, size as usize);
-        self.dispatch(at_once, move |view| {
+        let takes = |view: &View| view.pace_of_read(number(ino), offset, size as usize);
+        self.dispatch(takes, move |view| {
             match answer(view, "read", ino, |view, ino| view.read(ino, offset, size as usize)) {
                 Ok(bytes) => reply.data(&bytes),
                 Err(e) => reply.error(e),
@@ -182,19 +192,22 @@ impl Filesystem for Kernel {
     }
 
     fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        self.dispatch(self.lists_at_once(ino), move |view| {
-            let listed = answer(view, "readdir", ino, |view, ino| {
-                with_dots(view, ino, offset, &mut |name, at, next| {
-                    let kind = at.map_or(fuser::FileType::Directory, |attr| file_type(attr.kind));
-                    let number = at.map_or(ino, |attr| attr.ino);
-                    reply.add(INodeNo(number.raw()), next, kind, OsStr::from_bytes(name))
-                })
-            });
-            match listed {
-                Ok(()) => reply.ok(),
-                Err(e) => reply.error(e),
-            }
-        });
+        self.dispatch(
+            |view| view.pace_of_list(number(ino)),
+            move |view| {
+                let listed = answer(view, "readdir", ino, |view, ino| {
+                    with_dots(view, ino, offset, &mut |name, at, next| {
+                        let kind = at.map_or(fuser::FileType::Directory, |attr| file_type(attr.kind));
+                        let number = at.map_or(ino, |attr| attr.ino);
+                        reply.add(INodeNo(number.raw()), next, kind, OsStr::from_bytes(name))
+                    })
+                });
+                match listed {
+                    Ok(()) => reply.ok(),
+                    Err(e) => reply.error(e),
+                }
+            },
+        );
     }
 
     fn readdirplus(
@@ -205,42 +218,45 @@ impl Filesystem for Kernel {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        self.dispatch(self.lists_at_once(ino), move |view| {
-            let listed = answer(view, "readdirplus", ino, |view, ino| {
-                let own = view.attr(ino)?;
-                with_dots(view, ino, offset, &mut |name, at, next| {
-                    // The kernel takes no attributes for the dots.
-                    let found = at.unwrap_or(&own);
-                    let number = INodeNo(found.ino.raw());
-                    reply.add(
-                        number,
-                        next,
-                        OsStr::from_bytes(name),
-                        &time_to_live(found),
-                        &file_attr(found),
-                        Generation(0),
-                    )
-                })
-            });
-            match listed {
-                Ok(()) => reply.ok(),
-                Err(e) => reply.error(e),
-            }
-        });
+        self.dispatch(
+            |view| view.pace_of_list(number(ino)),
+            move |view| {
+                let listed = answer(view, "readdirplus", ino, |view, ino| {
+                    let own = view.attr(ino)?;
+                    with_dots(view, ino, offset, &mut |name, at, next| {
+                        // The kernel takes no attributes for the dots.
+                        let found = at.unwrap_or(&own);
+                        let number = INodeNo(found.ino.raw());
+                        reply.add(
+                            number,
+                            next,
+                            OsStr::from_bytes(name),
+                            &time_to_live(found),
+                            &file_attr(found),
+                            Generation(0),
+                        )
+                    })
+                });
+                match listed {
+                    Ok(()) => reply.ok(),
+                    Err(e) => reply.error(e),
+                }
+            },
+        );
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let at_once = self.view.tells_xattrs_at_once(Ino::from_raw(ino.0));
+        let takes = |view: &View| view.pace_of_xattrs(number(ino));
         let name = name.as_bytes().to_vec();
-        self.dispatch(at_once, move |view| {
+        self.dispatch(takes, move |view| {
             let found = answer(view, "getxattr", ino, |view, ino| view.xattr(ino, &name));
             reply_xattr(found, size, reply);
         });
     }
 
     fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let at_once = self.view.tells_xattrs_at_once(Ino::from_raw(ino.0));
-        self.dispatch(at_once, move |view| {
+        let takes = |view: &View| view.pace_of_xattrs(number(ino));
+        self.dispatch(takes, move |view| {
             let names = answer(view, "listxattr", ino, |view, ino| {
                 let mut names = Vec::new();
                 for (name, _) in view.xattrs(ino)? {
@@ -254,11 +270,16 @@ impl Filesystem for Kernel {
     }
 
     fn statfs(&self, _req: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        self.dispatch(false, move |view| match answer(view, "statfs", ino, |view, _| Ok(view.totals())) {
-            // All used, nothing free: what df shows of any medium that cannot be written.
-            Ok(totals) => reply.statfs(totals.bytes.div_ceil(4096), 0, 0, totals.blobs, 0, 4096, 255, 4096),
-            Err(e) => reply.error(e),
-        });
+        self.dispatch(
+            |_| Pace::Documents,
+            move |view| match answer(view, "statfs", ino, |view, _| Ok(view.totals())) {
+                // All used, nothing free: what df shows of any medium that cannot be written.
+                Ok(totals) => {
+                    reply.statfs(totals.bytes.div_ceil(4096), 0, 0, totals.blobs, 0, 4096, 255, 4096)
+                }
+                Err(e) => reply.error(e),
+            },
+        );
     }
 
     fn access(&self, _req: &Request, _ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
@@ -302,4 +323,15 @@ fn with_dots(view: &View, ino: Ino, offset: u64, take: &mut Take<'_>) -> Result<
     view.list(ino, offset.saturating_sub(2), &mut |child| {
         !take(child.name, Some(&child.attr), child.next + 2)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_no_thread_that_talks_to_the_kernel() {
+        assert_eq!(pace(|| Pace::AtOnce), Pace::AtOnce);
+        assert_eq!(pace(|| std::panic::resume_unwind(Box::new(()))), Pace::Blobs);
+    }
 }

@@ -100,11 +100,35 @@ pub enum MountError {
     Io(#[from] io::Error),
 }
 
+/// Who may look into the mount.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Access {
+    /// Who mounted it.
+    #[default]
+    Owner,
+    /// Who mounted it, and root.
+    OwnerAndRoot,
+    /// Everybody, by the permissions the files show.
+    All,
+}
+
+impl Access {
+    /// Returns the kernel's options for it, each with a comma before it.
+    fn options(self) -> &'static str {
+        match self {
+            Self::Owner => "",
+            // All by the kernel, and fuser then refuses others. Nobody's permissions count, as they do not for the owner alone.
+            Self::OwnerAndRoot => ",allow_other",
+            Self::All => ",default_permissions,allow_other",
+        }
+    }
+}
+
 /// What a mount is made with.
 pub(super) struct Request<'a> {
     pub(super) source: &'a str,
     pub(super) mountpoint: &'a Path,
-    pub(super) allow_other: bool,
+    pub(super) access: Access,
     pub(super) noexec: bool,
 }
 
@@ -144,11 +168,11 @@ impl Mount {
 
     /// Unmounts, if this mount is still the one on top at its place; what lies beneath is never touched.
     ///
-    /// Returns whether it is gone. `lazily` detaches it now and lets open files come to their end.
-    pub(super) fn unmount(&self, lazily: bool) -> io::Result<bool> {
+    /// `lazily` detaches it now and lets open files come to their end. One that is gone already is no failure.
+    pub(super) fn unmount(&self, lazily: bool) -> io::Result<()> {
         let all = mounts()?;
         let Some(own) = all.iter().find(|m| m.id == self.id && m.device == self.device) else {
-            return Ok(true);
+            return Ok(());
         };
         let on_top = all.iter().rfind(|m| m.path == own.path).is_some_and(|top| top.id == own.id);
         if !on_top {
@@ -157,8 +181,7 @@ impl Mount {
                 own.path.display()
             )));
         }
-        unmount(&own.path, self.as_root, lazily)?;
-        Ok(true)
+        unmount(&own.path, self.as_root, lazily)
     }
 
     /// Returns where it was mounted.
@@ -213,7 +236,7 @@ fn resolve(mountpoint: &Path) -> Result<PathBuf, MountError> {
             log::info!("{}: taking away the mount of an ocifs that is gone", path.display());
             let dead = Mount { id: dead.id, device: dead.device, path: path.clone(), as_root };
             match dead.unmount(true) {
-                Ok(_) => Ok(path),
+                Ok(()) => Ok(path),
                 Err(_) => Err(refused("; the ocifs behind it is gone: unmount it first")),
             }
         }
@@ -226,8 +249,7 @@ fn resolve(mountpoint: &Path) -> Result<PathBuf, MountError> {
 /// Another source over it is what mount(8) allows root, and what fusermount3 refuses with words that help nobody.
 fn refuse_twice(request: &Request<'_>, path: &Path, as_root: bool) -> Result<(), MountError> {
     let Some(top) = mounts_at(path)?.pop().filter(|top| top.kind == TYPE) else { return Ok(()) };
-    let is_same = top.source == request.source.as_bytes() || top.source == helper_name(request).as_bytes();
-    if as_root && !is_same {
+    if as_root && top.source != request.source.as_bytes() {
         return Ok(());
     }
     Err(MountError::Busy {
@@ -237,18 +259,11 @@ fn refuse_twice(request: &Request<'_>, path: &Path, as_root: bool) -> Result<(),
     })
 }
 
-/// Names the source as fusermount3 can take it: without commas.
-fn helper_name(request: &Request<'_>) -> String {
-    request.source.replace(',', "_")
-}
-
 fn mount_as_root(request: &Request<'_>, path: &Path) -> Result<OwnedFd, MountError> {
     let device = fs::File::options().read(true).write(true).open(DEV_FUSE).map_err(MountError::Device)?;
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
-    let mut data = format!("fd={},rootmode=40000,user_id={uid},group_id={gid}", device.as_raw_fd());
-    if request.allow_other {
-        data.push_str(",default_permissions,allow_other");
-    }
+    let access = request.access.options();
+    let data = format!("fd={},rootmode=40000,user_id={uid},group_id={gid}{access}", device.as_raw_fd());
     let mut flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     flags.set(MsFlags::MS_NOEXEC, request.noexec);
     nix::mount::mount(Some(request.source), path, Some(TYPE), flags, Some(data.as_str())).map_err(|e| {
@@ -271,13 +286,10 @@ fn mount_by_helper(request: &Request<'_>, path: &Path) -> Result<OwnedFd, MountE
         .map_err(io::Error::from)?;
     nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
         .map_err(io::Error::from)?;
-    let mut options = format!("ro,nosuid,nodev,subtype=ocifs,fsname={}", helper_name(request));
-    if request.allow_other {
-        options.push_str(",default_permissions,allow_other");
-    }
-    if request.noexec {
-        options.push_str(",noexec");
-    }
+    let noexec = if request.noexec { ",noexec" } else { "" };
+    // It undoes backslashes. What is anybody's text comes last: nothing stands behind it that it could swallow.
+    let name = request.source.replace('\\', r"\\").replace(',', r"\,");
+    let options = format!("ro,nosuid,nodev{}{noexec},subtype=ocifs,fsname={name}", request.access.options());
     let helper = Command::new("fusermount3")
         .args(["-o", &options, "--"])
         .arg(path)

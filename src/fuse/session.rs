@@ -11,7 +11,7 @@ use signal_hook::iterator::Signals;
 
 use super::Kernel;
 use super::keeper::{self, Keeper};
-use super::mount::{Mount, MountError, Request, shown};
+use super::mount::{Access, Mount, MountError, Request, shown};
 use crate::side_by_side::cores;
 use crate::view::View;
 
@@ -20,18 +20,6 @@ const MAX_THREADS: usize = 4;
 
 /// How long open files get to come to their end after a signal.
 const GRACE: Duration = Duration::from_secs(1);
-
-/// Who may look into the mount.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Access {
-    /// Who mounted it.
-    #[default]
-    Owner,
-    /// Who mounted it, and root.
-    OwnerAndRoot,
-    /// Everybody, by the permissions the files show.
-    All,
-}
 
 /// How to mount.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +45,7 @@ pub fn mount(view: View, options: &MountOptions) -> Result<Mounted, MountError> 
     let request = Request {
         source: &options.source,
         mountpoint: &options.mountpoint,
-        allow_other: options.access != Access::Owner,
+        access: options.access,
         noexec: options.noexec,
     };
     let (mount, fd) = Mount::new(&request)?;

@@ -6,13 +6,22 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Most threads at once. Each holds one slow request; more than this many wait in line.
+/// Most threads of a pool at once. Each holds one slow request; more than this many wait in line.
 const MAX_WORKERS: usize = 64;
 
 /// How long a thread without work stays.
 const IDLE: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce() + Send>;
+
+/// A pool for each kind of slow work: what waits in line waits behind its own kind.
+#[derive(Default)]
+pub(super) struct Pools {
+    /// Documents, read and parsed.
+    pub(super) documents: Workers,
+    /// Passes over blobs, which take minutes; and all who wait for one.
+    pub(super) blobs: Workers,
+}
 
 /// A pool that grows with the work, up to a bound, and shrinks again.
 #[derive(Clone, Default)]

@@ -123,12 +123,6 @@ impl LayerStore {
         }
     }
 
-    /// Says whether a layer's index is in memory.
-    pub fn is_open(&self, descriptor: &Descriptor, diff_id: Option<&Digest>) -> bool {
-        let algorithm = diff_id.map_or(Algorithm::Sha256, Digest::algorithm);
-        self.layers.get(&which(descriptor, algorithm, &self.claim(descriptor))).is_some()
-    }
-
     /// Returns the counters.
     pub fn stats(&self) -> &LayerStats {
         &self.stats

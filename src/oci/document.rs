@@ -69,8 +69,6 @@ pub struct Index {
     pub subject: Option<Descriptor>,
     /// `artifactType`; empty where absent.
     pub artifact_type: String,
-    /// The index's own annotations.
-    pub annotations: Annotations,
 }
 
 /// One entry of an index.
@@ -94,7 +92,6 @@ impl Index {
             entries: entries.into_iter().map(IndexEntry::of).collect(),
             subject: members.get("subject").and_then(|raw| Descriptor::of_raw(raw).ok()),
             artifact_type: members.owned("artifactType"),
-            annotations: Annotations::of(&members),
         })
     }
 }

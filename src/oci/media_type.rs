@@ -1,7 +1,5 @@
 //! Media types: what a descriptor says its blob is.
 
-use std::fmt;
-
 /// What a descriptor says its blob is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum MediaType {
@@ -13,8 +11,6 @@ pub enum MediaType {
     Config,
     /// A file tree: tar, whatever its compression is said to be.
     Layer(LayerMedia),
-    /// The empty blob `{}` of an artifact.
-    Empty,
     /// An in-toto statement.
     InToto,
     /// Anything else: opaque bytes.
@@ -45,7 +41,6 @@ impl MediaType {
             "application/vnd.oci.image.config.v1+json" | "application/vnd.docker.container.image.v1+json" => {
                 Self::Config
             }
-            "application/vnd.oci.empty.v1+json" => Self::Empty,
             "application/vnd.in-toto+json" => Self::InToto,
             _ => layer(text).map_or(Self::Other, Self::Layer),
         }
@@ -67,17 +62,6 @@ fn layer(text: &str) -> Option<LayerMedia> {
         "v1.tar+gzip" => Some(LayerMedia::Gzip),
         "v1.tar+zstd" => Some(LayerMedia::Zstd),
         _ => None,
-    }
-}
-
-impl fmt::Display for LayerMedia {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tar => "plain tar",
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-            Self::Unstated => "unstated",
-        })
     }
 }
 

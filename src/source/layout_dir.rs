@@ -17,7 +17,7 @@ use crate::read_at::ReadAt;
 
 /// A layout directory, held open: it stays the same one when it is renamed, and when something is mounted over it.
 pub struct LayoutDir {
-    dir: OwnedFd,
+    pub(super) dir: OwnedFd,
     path: PathBuf,
     modified: SystemTime,
 }
@@ -91,7 +91,7 @@ impl LayoutDir {
 }
 
 /// Opens a file by its name in a directory of the layout.
-fn regular(dir: &OwnedFd, name: &str) -> Result<(File, u64), SourceError> {
+pub(super) fn regular(dir: &OwnedFd, name: &str) -> Result<(File, u64), SourceError> {
     // Asked before opening, because opening a device can already do something; and again after, because
     // somebody may have put another thing there in between. O_NONBLOCK: a FIFO must not hold us up.
     let own = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(not_there)?;
@@ -100,6 +100,11 @@ fn regular(dir: &OwnedFd, name: &str) -> Result<(File, u64), SourceError> {
         true => fstatat(dir, name, AtFlags::empty()).map_err(not_there)?,
         false => own,
     };
+    let leads_away = |target| match !is_link || may_lead(own.st_uid, target) {
+        true => Ok(()),
+        false => Err(SourceError::NotRegular("symlink of one user to a file of another")),
+    };
+    leads_away(stat.st_uid)?;
     if !is(&stat, SFlag::S_IFREG) {
         return Err(SourceError::NotRegular(kind_of(&stat)));
     }
@@ -107,9 +112,7 @@ fn regular(dir: &OwnedFd, name: &str) -> Result<(File, u64), SourceError> {
     flags.set(OFlag::O_NOFOLLOW, !is_link);
     let file = File::from(openat(dir, name, flags, Mode::empty()).map_err(not_there)?);
     let meta = file.metadata()?;
-    if is_link && !may_lead(own.st_uid, meta.uid()) {
-        return Err(SourceError::NotRegular("symlink of one user to a file of another"));
-    }
+    leads_away(meta.uid())?;
     if !meta.is_file() {
         let kind = meta.file_type();
         return Err(SourceError::NotRegular(if kind.is_fifo() { "FIFO" } else { "special file" }));
@@ -118,7 +121,7 @@ fn regular(dir: &OwnedFd, name: &str) -> Result<(File, u64), SourceError> {
 }
 
 /// Opens a directory in a directory of the layout, itself or what a link of its name leads to.
-fn step(dir: &OwnedFd, name: &str) -> Result<OwnedFd, SourceError> {
+pub(super) fn step(dir: &OwnedFd, name: &str) -> Result<OwnedFd, SourceError> {
     // A path alone, for which a directory need not be readable.
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     match openat(dir, name, flags | OFlag::O_NOFOLLOW, Mode::empty()).map_err(io::Error::from) {
@@ -198,7 +201,7 @@ fn not_there(error: impl Into<io::Error>) -> SourceError {
     }
 }
 
-fn is(stat: &FileStat, kind: SFlag) -> bool {
+pub(super) fn is(stat: &FileStat, kind: SFlag) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind
 }
 

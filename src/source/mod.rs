@@ -10,6 +10,7 @@ mod held;
 mod layout_dir;
 mod layout_tar;
 mod members;
+mod places;
 #[cfg(feature = "registry")]
 pub mod registry;
 mod saved;
@@ -32,6 +33,7 @@ use archive::Archive;
 pub use docker_archive::DockerArchive;
 pub use layout_dir::LayoutDir;
 pub use layout_tar::LayoutTar;
+pub use places::{Places, places};
 
 /// Largest index.json we read. It has an entry for each image, and 10,000 of them are 3 MB.
 pub const MAX_INDEX: u64 = 64 << 20;

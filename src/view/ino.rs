@@ -1,7 +1,5 @@
 //! Inode numbers: computed from where a node stands, never allocated, never forgotten.
 
-use std::fmt;
-
 /// Bits of a node's number within its slot: a tree has fewer than 2^40 nodes, a mount fewer than 2^24 trees.
 const NODE_BITS: u32 = 40;
 
@@ -42,16 +40,15 @@ impl Ino {
         Self::new(slot, 0)
     }
 
+    /// Says whether this is where a tree begins.
+    pub(super) fn is_root(self) -> bool {
+        self.parts().is_some_and(|(_, node)| node == 0)
+    }
+
     /// Returns slot and node, or nothing for a number that was never ours.
     pub(super) fn parts(self) -> Option<(SlotId, u32)> {
         let node = (self.0 & ((1 << NODE_BITS) - 1)).checked_sub(1)?;
         Some((SlotId(u32::try_from(self.0 >> NODE_BITS).ok()?), u32::try_from(node).ok()?))
-    }
-}
-
-impl fmt::Display for Ino {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", self.0)
     }
 }
 

@@ -38,6 +38,7 @@ pub use error::Error;
 pub use history::size as human_size;
 pub use ino::Ino;
 pub use paths::Paths;
+pub use ready::Pace;
 pub use stats::{CageStats, ViewStats};
 
 /// How the view shows things.
@@ -153,29 +154,30 @@ impl View {
         self.state.totals()
     }
 
-    /// Says whether [`View::list`] answers without reading any document or layer.
-    pub fn lists_at_once(&self, ino: Ino) -> bool {
-        self.state.lists_at_once(ino)
+    /// Says what [`View::list`] takes.
+    pub fn pace_of_list(&self, ino: Ino) -> Pace {
+        Pace::new(self.state.lists_at_once(ino), || self.state.is_of_layers(ino))
     }
 
-    /// Says whether [`View::lookup`] answers without reading any document or layer.
-    pub fn looks_up_at_once(&self, parent: Ino, name: &[u8]) -> bool {
-        self.state.looks_up_at_once(parent, name)
+    /// Says what [`View::lookup`] takes.
+    pub fn pace_of_lookup(&self, parent: Ino, name: &[u8]) -> Pace {
+        Pace::new(self.state.looks_up_at_once(parent, name), || self.state.is_of_layers(parent))
     }
 
-    /// Says whether [`View::attr`] and [`View::link_target`] answer without reading any document or layer.
-    pub fn describes_at_once(&self, ino: Ino) -> bool {
-        self.state.describes_at_once(ino)
+    /// Says what [`View::attr`] and [`View::link_target`] take.
+    pub fn pace_of_attr(&self, ino: Ino) -> Pace {
+        // Who describes a root does not wait for the layers, or a moment at most.
+        Pace::new(self.state.describes_at_once(ino), || !ino.is_root() && self.state.is_of_layers(ino))
     }
 
-    /// Says whether [`View::xattr`] and [`View::xattrs`] answer without reading any document or layer.
-    pub fn tells_xattrs_at_once(&self, ino: Ino) -> bool {
-        self.state.tells_xattrs_at_once(ino)
+    /// Says what [`View::xattr`] and [`View::xattrs`] take.
+    pub fn pace_of_xattrs(&self, ino: Ino) -> Pace {
+        Pace::new(self.state.tells_xattrs_at_once(ino), || self.state.is_of_layers(ino))
     }
 
-    /// Says whether [`View::read`] answers without a pass over a blob and without decompressing.
-    pub fn reads_at_once(&self, ino: Ino, offset: u64, len: usize) -> bool {
-        self.state.reads_at_once(ino, offset, len)
+    /// Says what [`View::read`] takes. What is not at hand comes out of a blob.
+    pub fn pace_of_read(&self, ino: Ino, offset: u64, len: usize) -> Pace {
+        Pace::new(self.state.reads_at_once(ino, offset, len), || true)
     }
 
     /// Returns how many processors are at work for reads to come.

@@ -1,4 +1,5 @@
-//! Which questions are answered at once, so that the threads that talk to the kernel may answer them.
+//! Which questions are answered at once, so that the threads that talk to the kernel may answer them, and which may wait
+//! for a pass over a layer, so that others do not wait behind those.
 
 use super::blobs::BlobId;
 use super::graft::{Graft, Tree};
@@ -7,7 +8,33 @@ use super::skeleton::Kind;
 use super::state::State;
 use crate::image::Class;
 
+/// What an answer takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// No document and no layer.
+    AtOnce,
+    /// Documents.
+    Documents,
+    /// A pass over a blob or decompressing, or waiting for somebody else's.
+    Blobs,
+}
+
+impl Pace {
+    pub(super) fn new(at_once: bool, takes_blobs: impl FnOnce() -> bool) -> Self {
+        match at_once {
+            true => Self::AtOnce,
+            false if takes_blobs() => Self::Blobs,
+            false => Self::Documents,
+        }
+    }
+}
+
 impl State {
+    /// Says whether a node is an image's own file or directory.
+    pub(super) fn is_of_layers(&self, ino: Ino) -> bool {
+        Self::place(ino).and_then(|(slot, _)| self.slot(slot)).is_ok_and(|slot| slot.graft.is_files())
+    }
+
     /// Says whether listing reads nothing: neither to grow the tree, nor to know what is in it.
     pub(super) fn lists_at_once(&self, ino: Ino) -> bool {
         let Ok((slot, _)) = Self::place(ino) else { return true };

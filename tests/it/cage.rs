@@ -122,6 +122,19 @@ fn a_layout_whose_blobs_are_links_elsewhere() {
         std::os::unix::fs::symlink(elsewhere.join(&name), blobs.join(&name)).unwrap();
     }
     assert_eq!(layer(), sample.layers[0].bytes, "each blob is a link");
+    let (all, blobs) = (directory.join("all"), layout.path().join("blobs"));
+    fs::create_dir(&all).unwrap();
+    fs::rename(&elsewhere, all.join("sha256")).unwrap();
+    fs::write(all.join("sha256/of-another-program"), "").unwrap();
+    fs::remove_dir_all(&blobs).unwrap();
+    std::os::unix::fs::symlink(&all, &blobs).unwrap();
+    assert_eq!(
+        layer(),
+        sample.layers[0].bytes,
+        "the directory of all is a link, and something else stands there"
+    );
+    let listed = ls(Mount::new(layout.path()).join("blobs/sha256"));
+    assert_eq!(listed.len(), ls(all.join("sha256")).len() - 1);
 }
 
 #[test]

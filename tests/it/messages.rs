@@ -1,9 +1,10 @@
 //! What a new user gets to read when something will not do: a sentence or two, with what to do about it.
 
 use crate::kit::{
-    Layout, Mount, Nobody, Platform, TempDir, daemons, is_mounted, named, run, temp_dir, text, unmount,
-    wait_until,
+    Layout, Mount, Nobody, Platform, TempDir, daemons, is_mounted, media, named, run, temp_dir, text,
+    unmount, wait_until,
 };
+use serde_json::json;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -28,6 +29,10 @@ impl Desk {
         let entry = |name: &str| named(layout.image(Platform("linux", "amd64", ""), name), name);
         layout.index(&[entry("app:1.4"), entry("app:1.5"), entry("web:2")]);
         desk.copy(&layout, "layout");
+        let chart =
+            layout.json(&json!({"schemaVersion": 2, "artifactType": "application/x.chart", "layers": []}));
+        layout.index(&[named(chart.descriptor(media::MANIFEST), "chart")]);
+        desk.copy(&layout, "charts");
         desk.copy(&Layout::sample().0, "project/image");
         desk.copy(&Layout::sample().0, "typo");
         let typo = text(at("typo/index.json")).replacen("{", "{\n  ", 1).replacen(
@@ -91,6 +96,10 @@ fn each_says_what_to_do() {
         (
             "--image app:1.4 --platform linux/s390x layout mnt",
             &["nothing for linux/s390x", "it has linux/amd64"],
+        ),
+        (
+            "--image chart --platform linux/amd64 charts mnt",
+            &["nothing for linux/amd64", "it has no platforms"],
         ),
         // The mountpoint
         ("layout nowhere", &["nowhere: mountpoint does not exist", "mkdir -p"]),
@@ -197,4 +206,46 @@ fn somebody_without_rights() {
             "{script}: its mount ended with its namespace"
         );
     }
+}
+
+/// Errors and the log had texts of the image as they are, escape sequences and all.
+#[test]
+fn texts_of_an_image_do_nothing_to_a_terminal() {
+    let layout = Layout::new();
+    let mut broken = layout.blob("layer").descriptor(media::LAYER);
+    broken["size"] = json!("\u{9b}2J");
+    let config = layout.json(&json!({"os": "linux", "architecture": "amd64"}));
+    let config = config.descriptor(media::CONFIG);
+    let manifest = layout.json(&json!({"schemaVersion": 2, "config": config, "layers": [broken]}));
+    let mut entry = manifest.descriptor(media::MANIFEST);
+    entry["platform"] = Platform("\u{1b}]0;owned\u{7}", "amd64", "").json();
+    layout.index(&[entry]);
+    let directory = temp_dir();
+    let (point, log) = (directory.join("mnt"), directory.join("log"));
+    fs::create_dir(&point).unwrap();
+    let command = || {
+        let mut command = Mount::command(&directory);
+        command.arg("-vv").arg("--log-file").arg(&log).arg(layout.path()).arg(&point);
+        command
+    };
+    let refused = run(command().arg("--platform=linux/amd64"));
+    assert_eq!(refused.code(), 1);
+    assert_eq!(run(&mut command()).code(), 0);
+    let platform = fs::read_dir(point.join("platforms")).unwrap().next().unwrap().unwrap().path();
+    let read = fs::read(platform.join("layers/0"));
+    assert!(unmount(&point) && wait_until(|| daemons(&point).is_empty()));
+    assert!(read.is_err());
+    for (text, escaped) in [(refused.stderr, r"\u{1b}]0;owned\u{7}"), (text(&log), "ocifs::fuse] read ")] {
+        assert!(text.contains(escaped), "{escaped} is not in {text:?}");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+    }
+}
+
+#[test]
+fn where_several_images_are_is_said() {
+    let desk = Desk::new();
+    let done = run(Mount::command(&desk.0).args(["layout", "mnt"]).current_dir(desk.0.path()));
+    assert!(unmount(&desk.0.join("mnt")) && wait_until(|| daemons(Path::new("mnt")).is_empty()));
+    assert_eq!(done.code(), 0);
+    assert!(done.stderr.starts_with("ocifs: index.json has 3 images and artifacts"), "{}", done.stderr);
 }

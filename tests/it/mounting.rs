@@ -1,11 +1,13 @@
 //! How a mount comes to be and how it ends: users, options, signals, stacks, and what hangs on to it.
 
 use crate::kit::{
-    Layout, Mount, Nobody, TempDir, bytes, daemons, detach, is_mounted, ls, mounts_on, ocifs, require_root,
-    require_tool, run, run_for, temp_dir, text, unmount, wait_until,
+    Layer, Layout, Member, Mount, Nobody, PLATFORM, Platform, TempDir, bytes, daemons, detach, is_mounted,
+    ls, media, mounts_on, named, ocifs, require_root, require_tool, run, run_for, temp_dir, text, unmount,
+    wait_until,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -97,6 +99,45 @@ fn allow_root_lets_in_root_and_nobody_else() {
         .ok();
     assert!(out.contains(sample.layers[0].hex()) && out.contains(sample.layers[1].hex()), "{out}");
     assert!(!out.contains("another user can"), "{out}");
+}
+
+/// It had the kernel check modes, and so took from the owner what only root reads in the image.
+#[test]
+fn allow_root_takes_nothing_away_from_the_owner() {
+    let layout = Layout::of_layers(&[Layer::of(&[Member::file("shadow", "secret").mode(0o600)])]);
+    let nobody = Nobody::new();
+    for option in ["", "--allow-root"] {
+        let script = format!(
+            "$as $ocifs {option} $1 $point
+             $as cat $point/{PLATFORM}/rootfs/shadow
+             if $other cat $point/{PLATFORM}/rootfs/shadow 2>/dev/null; then echo another user can read it; fi
+             $as fusermount3 -u $point"
+        );
+        assert_eq!(nobody.script("user_allow_other\n", layout.path(), &script).ok(), "secret", "{option}");
+    }
+}
+
+/// fusermount3 undoes backslashes, so one at the end of the source took the options behind it into the name.
+#[test]
+fn a_source_that_ends_in_a_backslash_takes_no_option_away() {
+    let (layout, _) = Layout::sample();
+    let directory = temp_dir();
+    let source = directory.join("a,b\\");
+    run(Command::new("cp").arg("-a").arg(layout.path()).arg(&source)).ok();
+    let out = Nobody::new()
+        .script(
+            "user_allow_other\n",
+            &source,
+            "$as $ocifs --allow-other -o noexec \"$1\" $point
+             grep ocifs /proc/self/mountinfo
+             ! $as $ocifs --allow-other \"$1\" $point
+             $as fusermount3 -u $point",
+        )
+        .ok();
+    let shown = format!("{}/a,b\\134", directory.path().display());
+    for part in ["noexec", "default_permissions", "allow_other", &shown] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
 }
 
 #[test]
@@ -500,6 +541,43 @@ fn ends_while_a_reader_waits_for_a_blob() {
         assert!(gone, "lazily: {lazily}: still there after {took:?}");
         assert!(released, "the reader still hangs");
     }
+}
+
+/// All workers waited for the one pass, and a platform that nobody had looked at waited in line behind them.
+#[test]
+fn a_crowd_that_waits_for_one_layer_holds_up_nobody_else() {
+    let (layout, path) = slow();
+    let digest = format!("sha256:{}", path.file_name().unwrap().to_str().unwrap());
+    let layer = json!({"mediaType": media::LAYER, "digest": digest, "size": 6_u64 << 30});
+    let platform = Platform("linux", "amd64", "");
+    let (config, _, other) = layout.image_of(platform, &[]);
+    let config = config.descriptor(media::CONFIG);
+    let manifest = layout.json(&json!({"schemaVersion": 2, "config": config, "layers": [layer]}));
+    let mut entry = manifest.descriptor(media::MANIFEST);
+    entry["platform"] = platform.json();
+    layout.index(&[named(entry, "slow"), named(other, "other")]);
+    let mount = Mount::new(layout.path());
+    let reader = |n: usize| {
+        // Each another name: for one the kernel would ask once.
+        let name = mount.join(format!("images/slow/{PLATFORM}/diffs/0/{n}"));
+        Command::new("stat").arg(name).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut readers: Vec<_> = (0..100).map(reader).collect();
+    std::thread::sleep(Duration::from_millis(500));
+    let start = Instant::now();
+    let df = run(Command::new("df").arg(mount.point())).status.success();
+    let other = fs::read_dir(mount.join(format!("images/other/{PLATFORM}"))).is_ok();
+    let took = start.elapsed();
+    let waiting = readers.iter_mut().filter_map(|reader| reader.try_wait().unwrap()).count() == 0;
+    for reader in &mut readers {
+        reader.kill().unwrap();
+    }
+    kill(Pid::from_raw(mount.daemon()), Signal::SIGTERM).unwrap();
+    for reader in &mut readers {
+        reader.wait().unwrap();
+    }
+    assert!(waiting, "they did not wait: this test shows nothing");
+    assert!(df && other && took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::cli::terminal::say;
 use crate::survey::Progress;
 use crate::view::human_size;
 
@@ -31,7 +32,7 @@ pub(super) fn beside<T>(progress: &Progress, work: impl FnOnce() -> T) -> T {
                     })
                 }
                 false => Box::new(|bytes, total| {
-                    eprintln!("ocifs: {} of {} checked", human_size(bytes), human_size(total));
+                    say(&format!("{} of {} checked", human_size(bytes), human_size(total)));
                 }),
             };
             let every = if io::stderr().is_terminal() { TICK } else { LINE };

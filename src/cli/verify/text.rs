@@ -25,7 +25,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
             Verdict::Unknown(what) => (WARN, "unknown", what.as_str()),
             Verdict::Good | Verdict::Absent => continue,
         };
-        let text = wrap(&format!("{class}  {}: {what}", plain(&fault.path)).replace('\n', " "), 0);
+        let text = wrap(&plain(&format!("{class}  {}: {what}", fault.path).replace('\n', " ")), 0);
         out.push_str(&text.replacen(class, &styled(style, class), 1));
     }
     let mut absent = 0;

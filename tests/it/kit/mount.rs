@@ -99,7 +99,8 @@ impl Drop for Mount {
     fn drop(&mut self) {
         let point = &self.point;
         let mut complaint = None;
-        if is_mounted(point) && !wait_until(|| unmount(point)) {
+        // It may be ending by itself just now.
+        if !wait_until(|| !is_mounted(point) || unmount(point)) {
             complaint = Some("does not unmount");
             detach(point);
         }
