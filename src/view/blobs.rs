@@ -48,8 +48,12 @@ impl BlobTable {
         if let Some(&id) = table.numbers.get(&key) {
             let row = &mut table.rows[id.0 as usize];
             // Met under blobs/ before: only now is it known what it is.
-            if row.descriptor.media_type.is_empty() && !descriptor.media_type.is_empty() {
-                row.descriptor = Arc::new(descriptor.clone());
+            let is_told = row.descriptor.media_type.is_empty() && !descriptor.media_type.is_empty();
+            // Only this one may have the content, where the blob itself is missing.
+            let brings_it = row.descriptor.data == Data::Absent && descriptor.data != Data::Absent;
+            if is_told || brings_it {
+                let data = if brings_it { &descriptor.data } else { &row.descriptor.data };
+                row.descriptor = Arc::new(Descriptor { data: data.clone(), ..descriptor.clone() });
                 row.path = path().into();
             }
             return id;
@@ -68,4 +72,25 @@ impl BlobTable {
 /// Returns what makes two descriptors mean one inode.
 pub(super) fn key(descriptor: &Descriptor) -> Key {
     (descriptor.digest.clone(), descriptor.size, matches!(descriptor.data, Data::Wrong(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_that_only_one_descriptor_has_is_found_whichever_is_met_first() {
+        let d = |data: &str| {
+            let digest = Digest::of(crate::oci::Algorithm::Sha256, b"{}").unwrap();
+            let json = format!(r#"{{"mediaType":"t","digest":"{digest}","size":2{data}}}"#);
+            Descriptor::parse(&json).unwrap()
+        };
+        let (without, with) = (d(""), d(r#","data":"e30=""#));
+        for order in [[&without, &with], [&with, &without]] {
+            let table = BlobTable::default();
+            let ids = order.map(|descriptor| table.intern(descriptor, String::new));
+            assert_eq!(ids[0], ids[1]);
+            assert_eq!(table.get(ids[0].0).unwrap().descriptor.data, with.data);
+        }
+    }
 }

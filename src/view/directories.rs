@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::blobs::BlobTable;
 use super::error::Error;
-use super::files::LayerClaim;
+use super::files::{LayerClaim, MAX_LAYERS};
 use super::graft::Graft;
 use super::skeleton::{Content, Skeleton};
 use super::stack::Stack;
@@ -373,6 +373,13 @@ impl Plan<'_> {
 
     /// Adds `diffs/`, `rootfs`, `at/` and `deleted/`, which grow when somebody looks inside.
     fn contents(&self, tree: &mut Skeleton, manifest: &Manifest, config: &Result<ImageConfig, ImageError>) {
+        let (found, limit) = (manifest.layers.len(), MAX_LAYERS);
+        if found > limit {
+            for name in [names::DIFFS, names::ROOTFS, names::AT, names::DELETED] {
+                tree.graft(0, name, Graft::Failed(Box::new(Error::TooManyLayers { found, limit })));
+            }
+            return;
+        }
         let directory = tree.directory(0, names::DIFFS);
         for (n, layer) in manifest.layers.iter().enumerate() {
             let graft = match (layer, u32::try_from(n)) {

@@ -17,8 +17,9 @@ use super::state::{Result, State};
 use crate::image::ImageError;
 use crate::problems::Problem;
 
-/// Most trees a mount can number: what an inode number leaves for the slot.
-const MAX_SLOTS: usize = 1 << 24;
+/// Most trees of a mount. An inode number would leave room for four times as many, which would take gigabytes: a hostile index of
+/// a megabyte has four directories for each layer of thousands of platforms.
+const MAX_SLOTS: usize = 1 << 22;
 
 /// Largest sum of blobs that a stat of `rootfs` goes over, in bytes. What the root of such a tree is, only
 /// its layers say; for small ones the answer is true at once, for large ones stat must not wait.

@@ -1,8 +1,8 @@
 //! What is done with a layer's bytes: every packing read, every lie refused, never another byte.
 
 use crate::kit::{
-    Layer, Layout, Member, Mount, PLATFORM, Packing, archive, bytes, errno, gzip, list_errno, ls, media,
-    read_errno, require_root, sha256, text,
+    Layer, Layout, Member, Mount, PLATFORM, Packing, Platform, archive, bytes, errno, gzip, list_errno, ls,
+    media, read_errno, require_root, sha256, tar, text,
 };
 use serde_json::json;
 use std::fs::{self, File};
@@ -237,5 +237,21 @@ fn a_blob_changed_after_its_pass_gives_no_other_bytes() {
         }
         let problems = mount.problems();
         assert!(problems.iter().any(|line| line.contains("rootfs/big")), "{problems:#?}");
+    }
+}
+
+#[test]
+fn of_more_layers_than_can_be_put_together_there_is_the_list() {
+    let layout = Layout::new();
+    let layer = layout.blob(gzip(&tar(&[("a", b"x")])));
+    let (_, _, most) = layout.image_of(Platform("linux", "amd64", ""), &vec![layer.clone(); 4_096]);
+    let (_, _, more) = layout.image_of(Platform("linux", "arm64", ""), &vec![layer; 4_097]);
+    layout.index(&[most, more]);
+    let mount = Mount::new(layout.path());
+    let (most, more) = (mount.join("platforms/linux-amd64"), mount.join("platforms/linux-arm64"));
+    assert_eq!((ls(most.join("layers")).len(), ls(most.join("diffs")).len()), (4_096, 4_096));
+    assert_eq!(ls(more.join("layers")).len(), 4_097);
+    for name in ["diffs", "rootfs", "at", "deleted"] {
+        assert_eq!(list_errno(more.join(name)), libc::EFBIG, "{name}");
     }
 }
