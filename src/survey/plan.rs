@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::{Artifact, Image, PlatformReport, Survey, Verdict, refusals};
 use crate::image::{Catalog, Entry, Form, ImageError, MAX_DEPTH};
-use crate::oci::{Descriptor, DescriptorError, Digest, MediaType};
+use crate::oci::{Descriptor, DescriptorError, Digest, Manifest, MediaType};
+use crate::view::{self, MAX_LAYERS};
 
 /// Most places told of one blob. The empty layer may be in every image of a large layout.
 pub(super) const MAX_PLACES: usize = 1_000;
@@ -46,8 +47,8 @@ pub struct Fault {
 /// The blobs that belong together: those of one manifest.
 #[derive(Debug)]
 pub(super) struct Unit {
-    /// Where it stands, ending in a slash.
-    pub(super) path: String,
+    /// Where its layers stand put together; none where a mount has no such place, or refuses it.
+    pub(super) rootfs: Option<String>,
     /// The image it is a platform of, by number; none for artifacts.
     pub(super) image: Option<usize>,
     pub(super) manifest: usize,
@@ -114,8 +115,7 @@ impl Plan {
     fn platform(&mut self, image: usize, report: &PlatformReport) {
         let path = &report.path;
         let manifest = self.target(&report.entry.descriptor, Role::Document, format!("{path}manifest.json"));
-        let mut unit =
-            Unit { path: path.clone(), image: Some(image), manifest, config: None, layers: Vec::new() };
+        let mut unit = Unit { rootfs: None, image: Some(image), manifest, config: None, layers: Vec::new() };
         match &report.manifest {
             Err(e) => self.document(format!("{path}manifest.json"), e),
             Ok(manifest) => {
@@ -126,19 +126,31 @@ impl Plan {
                     Some(Err(e)) => self.bad(format!("{path}config.json"), e),
                     None => {}
                 }
-                match &report.config {
-                    Err(e) => self.document(format!("{path}config.json"), e),
-                    Ok(config) => {
-                        for what in refusals(manifest, config) {
-                            let verdict = Verdict::Damaged(what);
-                            self.faults.push(Fault { path: format!("{path}rootfs"), verdict });
-                        }
-                    }
+                if let Err(e) = &report.config {
+                    self.document(format!("{path}config.json"), e);
                 }
+                unit.rootfs = self.rootfs(report, manifest);
                 self.layers(&mut unit, report);
             }
         }
         self.units.push(unit);
+    }
+
+    /// Returns where a mount puts the layers of a platform together; says why where it refuses to.
+    fn rootfs(&mut self, report: &PlatformReport, manifest: &Manifest) -> Option<String> {
+        let path = format!("{}rootfs", report.path);
+        let (mut refused, vouched) = match &report.config {
+            Ok(config) => (refusals(manifest, config).into_iter().map(Verdict::Damaged).collect(), true),
+            // Missing is not wrong: the manifest vouches for its layers alone.
+            Err(e) => (Vec::new(), Verdict::of_document(e) == Verdict::Absent),
+        };
+        let (found, limit) = (manifest.layers.len(), MAX_LAYERS);
+        if found > limit {
+            refused.push(Verdict::Unknown(view::Error::TooManyLayers { found, limit }.to_string()));
+        }
+        let is_whole = vouched && refused.is_empty() && manifest.layers.iter().all(Result::is_ok);
+        self.faults.extend(refused.into_iter().map(|verdict| Fault { path: path.clone(), verdict }));
+        is_whole.then_some(path)
     }
 
     fn layers(&mut self, unit: &mut Unit, report: &PlatformReport) {
@@ -213,13 +225,7 @@ impl Plan {
         }
         let path = place("manifest.json", &d.digest);
         let manifest = self.target(d, Role::Document, path.clone());
-        let mut unit = Unit {
-            path: directory.filter(|d| !d.is_empty()).map_or_else(|| format!("{path}: "), str::to_owned),
-            image: None,
-            manifest,
-            config: None,
-            layers: Vec::new(),
-        };
+        let mut unit = Unit { rootfs: None, image: None, manifest, config: None, layers: Vec::new() };
         match &artifact.manifest {
             Err(e) => self.document(path, e),
             Ok(manifest) => {

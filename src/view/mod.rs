@@ -35,6 +35,7 @@ use stats::add;
 
 pub use attr::{Attr, FileKind, Time};
 pub use error::Error;
+pub use files::MAX_LAYERS;
 pub use history::size as human_size;
 pub use ino::Ino;
 pub use paths::Paths;
