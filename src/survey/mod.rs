@@ -57,8 +57,8 @@ pub struct Image {
     pub index: Option<Arc<Entry>>,
     /// Every index below it, that one included.
     pub indexes: Vec<Arc<Entry>>,
-    /// Why its platforms are not known.
-    pub failure: Option<ImageError>,
+    /// Why its platforms are not known, and where in the mount that shows.
+    pub failure: Option<(String, ImageError)>,
     /// Its platforms; those asked for.
     pub platforms: Vec<PlatformReport>,
     /// What speaks of the image as a whole.
@@ -160,8 +160,9 @@ impl Survey {
             survey.entries += group.entries.len();
             match catalog.assumed_class(n) {
                 Class::Image => survey.images.push(surveyor.image(n)),
-                // Chosen by its name, an attestation is what it is as well.
-                Class::Artifact | Class::Attestation => survey.artifacts.extend(surveyor.artifacts(n)),
+                Class::Artifact => survey.artifacts.extend(surveyor.artifacts(n)),
+                // A statement that stands alone is in no directory of the mount.
+                Class::Attestation => survey.artifacts.extend(surveyor.attestations(n)),
             }
         }
         let mut shown: HashSet<Digest> =
@@ -212,8 +213,11 @@ impl Surveyor<'_> {
         let found = match self.catalog.image(n) {
             Ok(found) => found,
             Err(e) => {
-                self.problem(format!("{}image-index.json", image.path), &e);
-                image.failure = Some(e);
+                let path = self.paths.failure(n);
+                self.problem(path.clone(), &e);
+                image.index = group.index().cloned();
+                image.indexes.extend(image.index.clone());
+                image.failure = Some((path, e));
                 return image;
             }
         };
@@ -330,6 +334,12 @@ impl Surveyor<'_> {
             self.artifact(self.names(n), path, entry)
         };
         group.entries.iter().map(one).collect()
+    }
+
+    /// Returns the statements about other manifests that a group is.
+    fn attestations(&self, n: usize) -> Vec<Artifact> {
+        let one = |entry: &Arc<Entry>| self.artifact(self.names(n), String::new(), entry);
+        self.catalog.groups()[n].entries.iter().map(one).collect()
     }
 
     fn artifact(&self, names: Vec<String>, path: String, entry: &Arc<Entry>) -> Artifact {

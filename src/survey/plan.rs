@@ -97,12 +97,11 @@ impl Plan {
             };
             self.target(&entry.descriptor, Role::Document, path);
         }
-        if let Some(e) = &image.failure {
-            let path = format!("{}image-index.json", image.path);
-            if let Some(entry) = image.entries.first() {
-                self.target(&entry.descriptor, Role::Document, path.clone());
+        if let Some((path, e)) = &image.failure {
+            for entry in image.entries.iter().filter(|_| image.index.is_none()) {
+                self.target(&entry.descriptor, Role::Document, entry.descriptor.digest.blob_path());
             }
-            self.document(path, e);
+            self.document(path.clone(), e);
         }
         for platform in &image.platforms {
             self.platform(n, platform);

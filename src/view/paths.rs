@@ -30,6 +30,13 @@ impl<'a> Paths<'a> {
         format!("{}/{}/", names::IMAGES, path.join("/"))
     }
 
+    /// Returns where group `n` shows that its platforms are not known.
+    pub fn failure(&self, n: usize) -> String {
+        let name =
+            if self.catalog.groups()[n].index().is_some() { names::IMAGE_INDEX } else { names::PLATFORMS };
+        format!("{}{name}", self.image(n))
+    }
+
     /// Returns the directory of an artifact.
     pub fn artifact(&self, name: Option<&str>, digest: &Digest) -> String {
         format!("{}/{}/", names::ARTIFACTS, self.names.path(name, digest).join("/"))

@@ -33,15 +33,15 @@ fn image(image: &Image) -> Value {
         "distinct_image_ids": super::text::image_ids(image).len(),
         "attestations": image.attestations.iter().map(artifact).collect::<Vec<_>>(),
         "referrers": image.referrers.iter().map(referrer).collect::<Vec<_>>(),
-        "error": image.failure.as_ref().map(ToString::to_string),
+        "error": image.failure.as_ref().map(|(_, e)| e.to_string()),
     })
 }
 
 /// Says what the top entry of an image is: one index, one manifest, or several entries side by side.
 pub(super) fn kind(image: &Image) -> &'static str {
-    match (&image.entries[..], &image.index, &image.failure) {
-        (_, Some(_), _) | ([_], _, Some(_)) => "index",
-        ([_], None, None) => "manifest",
+    match (&image.entries[..], &image.index) {
+        (_, Some(_)) => "index",
+        ([_], None) => "manifest",
         _ => "entries",
     }
 }
