@@ -14,7 +14,7 @@ mod verdict;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::image::{Catalog, Class, Entry, ImageError, PlatformImage};
+use crate::image::{Catalog, Class, Entry, ImageError, PlatformImage, objections};
 use crate::layer::LayerStore;
 use crate::oci::{Descriptor, DescriptorError, Digest, ImageConfig, Manifest, MediaType, Platform};
 use crate::problems::Problem;
@@ -30,6 +30,10 @@ pub use verdict::Verdict;
 
 /// Documents asked for at once of a source that is far away.
 const AT_ONCE: usize = 8;
+
+/// Most lines about what one configuration says of the layers. It may have tens of thousands of bad diff_ids, and many
+/// platforms may have it.
+const MAX_REFUSALS: usize = 100;
 
 /// What a source holds.
 #[derive(Debug, Default)]
@@ -373,17 +377,28 @@ fn contradictions(report: &PlatformReport) -> Vec<(&'static str, String)> {
     found
 }
 
-/// Returns why the configuration does not vouch for the layers (config.md, "rootfs").
+/// Returns why the configuration does not vouch for the layers.
 fn refusals(manifest: &Manifest, config: &ImageConfig) -> Vec<String> {
-    let mut found = Vec::new();
-    if config.rootfs_type != "layers" {
-        found.push(format!("rootfs.type is {:?}, want \"layers\"", config.rootfs_type));
+    let mut all = objections(manifest, config);
+    let mut told: Vec<String> = all.by_ref().take(MAX_REFUSALS).map(|o| o.to_string()).collect();
+    match all.count() {
+        0 => {}
+        more => told.push(format!("{more} more of the kind")),
     }
-    let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids.len());
-    if layers != diff_ids {
-        found.push(format!("the configuration has {diff_ids} diff_ids for {layers} layers"));
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each was a line of its own, tens of thousands for every platform that has the configuration.
+    #[test]
+    fn very_many_bad_diff_ids_are_counted() {
+        let manifest = Manifest::parse(br#"{"layers":[]}"#).unwrap();
+        let bad = vec![r#""x""#; MAX_REFUSALS + 10].join(",");
+        let config = format!(r#"{{"rootfs":{{"type":"layers","diff_ids":[{bad}]}}}}"#);
+        let told = refusals(&manifest, &ImageConfig::parse(config.as_bytes()).unwrap());
+        assert_eq!((told.len(), told.last().unwrap().as_str()), (MAX_REFUSALS + 1, "11 more of the kind"));
     }
-    let bad = config.diff_ids.iter().enumerate().filter_map(|(n, d)| Some((n, d.as_ref().err()?)));
-    found.extend(bad.map(|(n, what)| format!("diff_id {n}: {what}")));
-    found
 }
