@@ -19,7 +19,7 @@ use crate::layer::LayerStore;
 use crate::oci::{Descriptor, DescriptorError, Digest, ImageConfig, Manifest, MediaType, Platform};
 use crate::problems::Problem;
 use crate::side_by_side::side_by_side;
-use crate::view::Paths;
+use crate::view::{Paths, Place};
 
 pub use check::{Checked, Outcome, check};
 pub use hits::{Files, Hit};
@@ -53,8 +53,8 @@ pub struct Image {
     pub(crate) group: usize,
     /// Its names; none where it has none.
     pub names: Vec<String>,
-    /// Its directory in the mount: empty, or ending in a slash.
-    pub path: String,
+    /// Its directory in the mount.
+    pub path: Place,
     /// The entries of index.json that it is.
     pub entries: Vec<Arc<Entry>>,
     /// The index it is, where it is one.
@@ -74,8 +74,8 @@ pub struct Image {
 /// One platform of an image.
 #[derive(Debug)]
 pub struct PlatformReport {
-    /// Its directory in the mount, ending in a slash.
-    pub path: String,
+    /// Its directory in the mount.
+    pub path: Place,
     /// What the entry says, or else the configuration.
     pub platform: Platform,
     /// What led here.
@@ -108,8 +108,8 @@ pub struct LayerReport {
 pub struct Artifact {
     /// Its names.
     pub names: Vec<String>,
-    /// Its directory in the mount, ending in a slash; empty for what has none.
-    pub path: String,
+    /// Its directory in the mount, where it has one.
+    pub path: Option<Place>,
     /// What led here.
     pub entry: Arc<Entry>,
     /// Its manifest; an error where it is none, or cannot be had.
@@ -176,7 +176,7 @@ impl Survey {
             for entry in catalog.image(image.group).iter().flat_map(|image| &image.artifacts) {
                 let digest = &entry.descriptor.digest;
                 if shown.insert(digest.clone()) {
-                    let path = surveyor.paths.artifact(None, digest);
+                    let path = Some(surveyor.paths.artifact(None, digest));
                     survey.artifacts.push(surveyor.artifact(Vec::new(), path, entry));
                 }
             }
@@ -227,15 +227,14 @@ impl Surveyor<'_> {
         };
         image.index = found.index.clone();
         image.indexes = found.indexes.clone();
-        let named = Paths::platforms(&found, self.only);
+        let named = image.path.platforms(&found, self.only);
         if self.catalog.store().is_remote() {
             let entries: Vec<_> = named.iter().map(|(_, p)| &p.entry).chain(&found.attestations).collect();
             self.fetch(&entries);
         }
-        image.platforms =
-            named.into_iter().map(|(path, p)| self.platform(format!("{}{path}", image.path), &p)).collect();
+        image.platforms = named.into_iter().map(|(path, p)| self.platform(path, &p)).collect();
         image.attestations =
-            found.attestations.iter().map(|entry| self.artifact(Vec::new(), String::new(), entry)).collect();
+            found.attestations.iter().map(|entry| self.artifact(Vec::new(), None, entry)).collect();
         image
     }
 
@@ -269,7 +268,7 @@ impl Surveyor<'_> {
         }
     }
 
-    fn platform(&self, path: String, image: &PlatformImage) -> PlatformReport {
+    fn platform(&self, path: Place, image: &PlatformImage) -> PlatformReport {
         let entry = image.entry.clone();
         let manifest = self.catalog.manifest(&entry.descriptor);
         let config = match &manifest {
@@ -277,14 +276,14 @@ impl Surveyor<'_> {
             Err(e) => Err(e.clone()),
         };
         match (&manifest, &config) {
-            (Err(e), _) => self.problem(format!("{path}manifest.json"), e),
-            (Ok(_), Err(e)) => self.problem(format!("{path}config.json"), e),
+            (Err(e), _) => self.problem(path.manifest(), e),
+            (Ok(_), Err(e)) => self.problem(path.config(), e),
             _ => {}
         }
         let mut layers = Vec::new();
         for (n, descriptor) in manifest.iter().flat_map(|m| &m.layers).enumerate() {
             if let Err(e) = descriptor {
-                self.problem(format!("{path}layers/{n}"), e);
+                self.problem(path.layer(n), e);
             }
             let diff_id = config.as_ref().ok().and_then(|c| c.diff_ids.get(n)?.clone().ok());
             layers.push(self.layer(descriptor, diff_id));
@@ -298,8 +297,8 @@ impl Surveyor<'_> {
             layers,
             referrers: Vec::new(),
         };
-        for (name, what) in contradictions(&report) {
-            self.problem(format!("{}{name}", report.path), &what);
+        for (path, what) in contradictions(&report) {
+            self.problem(path, &what);
         }
         report
     }
@@ -335,26 +334,23 @@ impl Surveyor<'_> {
                 1 => self.paths.artifact(name, digest),
                 _ => self.paths.one_of_artifacts(name, digest),
             };
-            self.artifact(self.names(n), path, entry)
+            self.artifact(self.names(n), Some(path), entry)
         };
         group.entries.iter().map(one).collect()
     }
 
     /// Returns the statements about other manifests that a group is.
     fn attestations(&self, n: usize) -> Vec<Artifact> {
-        let one = |entry: &Arc<Entry>| self.artifact(self.names(n), String::new(), entry);
+        let one = |entry: &Arc<Entry>| self.artifact(self.names(n), None, entry);
         self.catalog.groups()[n].entries.iter().map(one).collect()
     }
 
-    fn artifact(&self, names: Vec<String>, path: String, entry: &Arc<Entry>) -> Artifact {
+    fn artifact(&self, names: Vec<String>, path: Option<Place>, entry: &Arc<Entry>) -> Artifact {
         let manifest = self.catalog.manifest(&entry.descriptor);
         let is_manifest = entry.descriptor.kind() == MediaType::Manifest;
         if let (Err(e), true) = (&manifest, is_manifest) {
-            let shown = match path.is_empty() {
-                true => entry.descriptor.digest.blob_path(),
-                false => format!("{path}manifest.json"),
-            };
-            self.problem(shown, e);
+            let blob = || entry.descriptor.digest.blob_path();
+            self.problem(path.as_ref().map_or_else(blob, Place::manifest), e);
         }
         Artifact { names, path, entry: entry.clone(), manifest }
     }
@@ -369,11 +365,11 @@ fn is_image_config(manifest: &Manifest) -> bool {
 }
 
 /// Returns what entry, manifest and configuration of a platform say differently, and at which file.
-fn contradictions(report: &PlatformReport) -> Vec<(&'static str, String)> {
+fn contradictions(report: &PlatformReport) -> Vec<(String, String)> {
     let (Ok(manifest), Ok(config)) = (&report.manifest, &report.config) else { return Vec::new() };
     let mut found = Vec::new();
-    found.extend(report.entry.contradiction(config).map(|what| ("descriptor.json", what)));
-    found.extend(refusals(manifest, config).into_iter().map(|what| ("rootfs", what)));
+    found.extend(report.entry.contradiction(config).map(|what| (report.path.descriptor(), what)));
+    found.extend(refusals(manifest, config).into_iter().map(|what| (report.path.rootfs(), what)));
     found
 }
 

@@ -38,7 +38,7 @@ pub use error::Error;
 pub use files::MAX_LAYERS;
 pub use history::size as human_size;
 pub use ino::Ino;
-pub use paths::Paths;
+pub use paths::{Paths, Place};
 pub use stats::{CageStats, ViewStats};
 
 /// How the view shows things.
