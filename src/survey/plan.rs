@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Artifact, Image, PlatformReport, Survey, Verdict, refusals};
 use crate::image::{Catalog, Entry, Form, ImageError, MAX_DEPTH};
-use crate::oci::{Descriptor, DescriptorError, Digest, Manifest, MediaType};
+use crate::oci::{Data, Descriptor, DescriptorError, Digest, Manifest, MediaType};
 use crate::view::{self, MAX_LAYERS, Place};
 
 /// Most places told of one blob. The empty layer may be in every image of a large layout.
@@ -262,9 +262,13 @@ impl Plan {
         if role == Role::Layer {
             target.role = role;
         }
-        // One of two descriptors may contradict itself, and then that is what is to be told.
-        if let crate::oci::Data::Wrong(_) = descriptor.data {
-            target.descriptor.data = descriptor.data.clone();
+        match (&target.descriptor.data, &descriptor.data) {
+            // One of two descriptors may contradict itself, and then that is what is to be told; or it alone may hold
+            // what the source does not.
+            (_, Data::Wrong(_)) | (Data::Absent, Data::Content(_)) => {
+                target.descriptor.data = descriptor.data.clone();
+            }
+            _ => {}
         }
         if target.places.len() < MAX_PLACES && !target.places.contains(&place) {
             target.places.push(place);

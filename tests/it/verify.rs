@@ -1,6 +1,7 @@
 //! `ocifs verify`: every kind of damage, what it names, and with which exit status it ends.
 
 use crate::kit::{Blob, Done, Layout, Mount, Platform, gzip, media, named, run, sha256, tar, temp_dir};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs;
@@ -223,6 +224,22 @@ fn what_cannot_be_told_has_a_status_of_its_own() {
     assert_eq!(none.code(), 2);
     fs::write(layout.path().join("index.json"), "{").unwrap();
     assert_eq!(verify(&layout, &[]).code(), 1, "an index.json that is none");
+}
+
+/// A blob was missing where a descriptor without its content was met first.
+#[test]
+fn content_in_one_of_two_descriptors_is_enough() {
+    let (layout, sample) = Layout::sample();
+    let mut config = sample.config.descriptor(media::CONFIG);
+    config["data"] = json!(STANDARD.encode(&sample.config.bytes));
+    let layers: Vec<Value> = sample.layers.iter().map(|layer| layer.descriptor(media::LAYER)).collect();
+    let other = layout.json(&json!({"schemaVersion": 2, "config": config, "layers": layers}));
+    let entries = [&sample.manifest, &other].map(|manifest| manifest.descriptor(media::MANIFEST));
+    layout.remove(&sample.config);
+    for [first, second] in [[0, 1], [1, 0]] {
+        layout.index(&[named(entries[first].clone(), "v1"), named(entries[second].clone(), "v2")]);
+        assert_eq!(found(&layout, 0)["good"], json!(5));
+    }
 }
 
 /// Verified as good, though its root filesystem is one that no mount makes.
