@@ -155,13 +155,14 @@ impl Survey {
         }
         let surveyor = Surveyor { catalog, layers, only, names, paths: Paths::new(catalog, root) };
         let mut survey = Self::default();
+        let mut entries: HashSet<&Digest> = HashSet::new();
         for n in 0..catalog.groups().len() {
             let group = &catalog.groups()[n];
             let wanted = image.is_none_or(|_| root == Some(n));
             if group.same_as.is_some() || !wanted {
                 continue;
             }
-            survey.entries += group.entries.len();
+            entries.extend(group.entries.iter().map(|entry| &entry.descriptor.digest));
             match catalog.assumed_class(n) {
                 Class::Image => survey.images.push(surveyor.image(n)),
                 Class::Artifact => survey.artifacts.extend(surveyor.artifacts(n)),
@@ -169,6 +170,7 @@ impl Survey {
                 Class::Attestation => survey.artifacts.extend(surveyor.attestations(n)),
             }
         }
+        survey.entries = entries.len();
         let mut shown: HashSet<Digest> =
             survey.artifacts.iter().map(|a| a.entry.descriptor.digest.clone()).collect();
         for image in &survey.images {

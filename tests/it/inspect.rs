@@ -232,6 +232,14 @@ fn a_damaged_document_is_told_and_a_source_that_is_none() {
     assert_eq!((done.code(), entries(&done)), (0, json!(1)), "of the one that was asked for");
 }
 
+/// One that has two names, and company under one of them, counted twice.
+#[test]
+fn an_entry_of_two_names_is_counted_once() {
+    let Multi { layout, entries: [amd, arm], .. } = multi();
+    layout.index(&[named(amd.clone(), "v1"), named(arm, "v1"), named(amd, "latest")]);
+    assert_eq!(parsed(&inspect(["--json".as_ref(), layout.path()]))["entries"], json!(2));
+}
+
 /// A manifest that could not be told was called an index, at an `image-index.json` that no mount has.
 #[test]
 fn what_cannot_be_told_is_placed_where_a_mount_shows_it() {
