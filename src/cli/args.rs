@@ -75,7 +75,8 @@ pub(super) enum Command {
     Verify(VerifyArgs),
 }
 
-const INSPECT_EXIT: &str = "Exit status: 0 fine, 1 the source cannot be read, 2 wrong usage.";
+const INSPECT_EXIT: &str = "\
+Exit status: 0 fine, 1 the source or a document in it is damaged or cannot be read, 2 wrong usage.";
 
 const VERIFY_EXIT: &str = "\
 Exit status: 0 all that is there is right, 1 something is damaged, 2 it could not be told (or wrong usage).";

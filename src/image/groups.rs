@@ -20,6 +20,12 @@ pub struct Group {
 }
 
 impl Group {
+    /// Returns the entry that the group is, where it is one that may list others.
+    pub fn index(&self) -> Option<&Arc<Entry>> {
+        let [only] = &self.entries[..] else { return None };
+        Some(only).filter(|_| self.may_list())
+    }
+
     /// Says whether the entries may list others: a manifest alone does not.
     pub fn may_list(&self) -> bool {
         self.entries

@@ -2,6 +2,7 @@
 //!
 //! Only index.json is read to make a [`Catalog`]; everything below it is read when somebody asks, and kept.
 
+mod claims;
 mod classify;
 mod groups;
 mod referrers;
@@ -19,6 +20,7 @@ use crate::problems::{Problem, Problems};
 
 use told::Told;
 
+pub use claims::{Objection, objections};
 pub use classify::Class;
 pub use groups::Group;
 pub use referrers::{Referrer, ReferrerKind, predicate};

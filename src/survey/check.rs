@@ -1,6 +1,7 @@
 //! Reading everything, on all processors, each blob once.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::progress::Watched;
 use super::{Hit, Plan, Progress, Role, Target, Verdict, hits, lint};
@@ -10,7 +11,6 @@ use crate::layer::{LayerError, LayerIndex, LayerStore, mistyped};
 use crate::oci::{Algorithm, Descriptor, Hasher};
 use crate::read_at::ReadAt as _;
 use crate::side_by_side::{cores, side_by_side};
-use std::sync::Arc;
 
 /// Bytes hashed at once.
 const PIECE: usize = 1 << 20;
@@ -90,10 +90,10 @@ impl Checker<'_> {
         if self.progress.is_stopped() {
             return stopped();
         }
-        let before = self.progress.bytes.load(Relaxed);
+        let read = AtomicU64::new(0);
         let mut outcome = match target.role {
-            Role::Layer if self.deep => self.layer(target),
-            _ => match self.hash(&target.descriptor) {
+            Role::Layer if self.deep => self.layer(target, &read),
+            _ => match self.hash(&target.descriptor, &read) {
                 Ok(()) => Outcome::new(Verdict::Good),
                 Err(e) => Outcome::new(Verdict::of_blob(&e)),
             },
@@ -101,10 +101,9 @@ impl Checker<'_> {
         if self.progress.is_stopped() && outcome.verdict != Verdict::Good {
             return stopped();
         }
-        if before == self.progress.bytes.load(Relaxed) && outcome.verdict != Verdict::Good {
-            // What is not there will not be read.
-            self.progress.total.fetch_sub(target.descriptor.size, Relaxed);
-        }
+        // What was not read by now, because it is not there or the beginning is wrong, will not be.
+        let rest = target.descriptor.size.saturating_sub(read.into_inner());
+        self.progress.total.fetch_sub(rest, Relaxed);
         // A layer that was gone over to its end has the right bytes, whatever else is wrong.
         let wrong_bytes = matches!(outcome.verdict, Verdict::Damaged(_)) && outcome.index.is_none();
         if target.role == Role::Layer && wrong_bytes {
@@ -113,15 +112,15 @@ impl Checker<'_> {
         outcome
     }
 
-    fn open(&self, descriptor: &Descriptor) -> Result<Watched<'_>, BlobError> {
-        Ok(Watched { inner: self.store.claimed(descriptor)?, progress: self.progress })
+    fn open<'a>(&'a self, descriptor: &Descriptor, read: &'a AtomicU64) -> Result<Watched<'a>, BlobError> {
+        Ok(Watched { inner: self.store.claimed(descriptor)?, progress: self.progress, read })
     }
 
-    fn hash(&self, descriptor: &Descriptor) -> Result<(), BlobError> {
+    fn hash(&self, descriptor: &Descriptor, read: &AtomicU64) -> Result<(), BlobError> {
         let digest = &descriptor.digest;
         let unverifiable = || BlobError::Unverifiable { digest: digest.clone() };
         let mut hasher = Hasher::new(digest.algorithm()).ok_or_else(unverifiable)?;
-        let raw = self.open(descriptor)?;
+        let raw = self.open(descriptor, read)?;
         let mut buffer = vec![0; usize::try_from(descriptor.size).unwrap_or(PIECE).min(PIECE)];
         let mut at = 0;
         while at < descriptor.size {
@@ -144,7 +143,7 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn layer(&self, target: &Target) -> Outcome {
+    fn layer(&self, target: &Target, read: &AtomicU64) -> Outcome {
         let descriptor = &target.descriptor;
         let mut algorithms = vec![Algorithm::Sha256];
         for diff_id in &target.diff_ids {
@@ -153,7 +152,7 @@ impl Checker<'_> {
             }
         }
         let examined = self
-            .open(descriptor)
+            .open(descriptor, read)
             .map_err(LayerError::from)
             .and_then(|raw| self.layers.examine(&raw, descriptor, &algorithms));
         let mut index = match examined {
@@ -232,5 +231,70 @@ fn mark_missing(plan: &Plan, outcomes: &mut [Outcome]) {
     }
     for (n, outcome) in outcomes.iter_mut().enumerate() {
         outcome.missing |= absent[n] && !in_unit[n];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::{Digest, Manifest};
+    use crate::problems::Problems;
+    use crate::read_at::ReadAt;
+    use crate::source::{Source, SourceError};
+    use std::{io, time::SystemTime};
+
+    /// A source, and each blob of it: a disk that cannot be read from the second piece on.
+    struct Failing;
+
+    const SIZE: u64 = 4 << 20;
+
+    impl ReadAt for Failing {
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+            match offset {
+                0 => Ok(buf.len()),
+                _ => Err(io::Error::from_raw_os_error(5)),
+            }
+        }
+        fn len(&self) -> io::Result<u64> {
+            Ok(SIZE)
+        }
+    }
+
+    impl Source for Failing {
+        fn index(&self) -> Result<Vec<u8>, SourceError> {
+            Ok(br#"{"manifests":[]}"#.to_vec())
+        }
+        fn oci_layout(&self) -> Result<Vec<u8>, SourceError> {
+            Err(SourceError::Absent)
+        }
+        fn open(&self, _: &Digest) -> Result<Box<dyn ReadAt>, SourceError> {
+            Ok(Box::new(Self))
+        }
+        fn blobs(&self) -> Result<Vec<(Digest, u64)>, SourceError> {
+            Ok(Vec::new())
+        }
+        fn modified(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
+        }
+    }
+
+    /// The bar stopped short of its end where the beginning of a blob was read, or another blob meanwhile.
+    #[test]
+    fn progress_comes_to_its_end_whatever_cannot_be_read() {
+        let mut plan = Plan::default();
+        for n in 0..3 {
+            let layer = format!(r#"{{"digest":"sha256:{n:064x}","size":{SIZE}}}"#);
+            let manifest = Manifest::parse(format!(r#"{{"layers":[{layer}]}}"#).as_bytes()).unwrap();
+            let descriptor = manifest.layers[0].clone().unwrap();
+            let (role, places, diff_ids) = (Role::Other, Vec::new(), Vec::new());
+            plan.targets.push(Target { descriptor, role, places, diff_ids });
+        }
+        let store = Arc::new(BlobStore::new(Box::new(Failing)));
+        let catalog = Catalog::read(store.clone(), Arc::new(Problems::default())).unwrap();
+        let progress = Progress::default();
+        let checked = check(&catalog, &LayerStore::new(store, None), &plan, false, &progress);
+        assert!(checked.outcomes.iter().all(|o| matches!(o.verdict, Verdict::Unknown(_))), "{checked:?}");
+        let (bytes, total) = (progress.bytes.load(Relaxed), progress.total.load(Relaxed));
+        assert_eq!((bytes, total), (3 * PIECE as u64, bytes));
     }
 }

@@ -1,5 +1,6 @@
 //! Which files a layer's damage hit. Told where an index of the layer is in the cache: it knows what was there.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -70,28 +71,41 @@ pub(super) fn find(store: &Arc<BlobStore>, layers: &LayerStore, descriptor: &Des
 
 /// Finds which of the files hit a root filesystem shows, for the first platform whose layers are all known.
 pub(super) fn in_rootfs(layers: &LayerStore, plan: &Plan, outcomes: &mut [Outcome]) {
-    for unit in plan.units.iter().filter(|unit| unit.image.is_some()) {
+    let mut known: HashMap<usize, bool> = HashMap::new();
+    for (path, unit) in plan.units.iter().filter_map(|unit| Some((unit.rootfs.as_ref()?, unit))) {
         let wants = |n: usize| {
             outcomes[n].hit.as_ref().is_some_and(|hit| hit.rootfs.is_none() && !hit.lost.is_empty())
         };
         if !unit.layers.iter().any(|(n, _)| wants(*n)) {
             continue;
         }
+        let cached = |n: usize| layers.known(&plan.targets[n].descriptor);
+        let is_known = |n: usize| outcomes[n].index.is_some() || cached(n).is_some();
+        if !unit.layers.iter().all(|(n, _)| *known.entry(*n).or_insert_with(|| is_known(*n))) {
+            continue;
+        }
         let records = |n: usize| -> Option<Records> {
             match &outcomes[n].index {
                 Some(index) => index.entries().ok(),
-                None => layers.known(&plan.targets[n].descriptor)?.entries().ok(),
+                None => cached(n)?.entries().ok(),
             }
         };
-        let Some(all) = unit.layers.iter().map(|(n, _)| records(*n)).collect::<Option<Vec<_>>>() else {
+        // One layer's entries at a time: they are what takes memory, and a manifest may list one layer many times.
+        let mut whole = true;
+        let unpacked = unit.layers.iter().map_while(|(n, _)| {
+            let records = records(*n);
+            whole &= records.is_some();
+            records
+        });
+        let (tree, _) = build_rootfs(unpacked);
+        if !whole {
             continue;
-        };
-        let (tree, _) = build_rootfs(all);
+        }
         for (number, (n, _)) in (0..).zip(&unit.layers) {
             let Some(hit) = outcomes[*n].hit.as_mut().filter(|hit| hit.rootfs.is_none()) else { continue };
             let mut files = Files::default();
             collect(&tree, number, &hit.lost, &mut files);
-            hit.rootfs = Some((format!("{}rootfs", unit.path), files));
+            hit.rootfs = Some((path.clone(), files));
         }
     }
 }

@@ -13,7 +13,7 @@ const MAX_LINES: usize = 1_000;
 pub(super) fn trees(plan: &Plan, outcomes: &[Outcome]) -> Vec<(String, String)> {
     let mut seen = HashSet::new();
     let mut notes = Vec::new();
-    for unit in plan.units.iter().filter(|unit| unit.image.is_some()) {
+    for (path, unit) in plan.units.iter().filter_map(|unit| Some((unit.rootfs.as_ref()?, unit))) {
         let layers: Vec<usize> = unit.layers.iter().map(|(n, _)| *n).collect();
         let known = layers.iter().all(|n| outcomes[*n].index.is_some());
         if !known || !seen.insert(layers.clone()) {
@@ -32,11 +32,10 @@ pub(super) fn trees(plan: &Plan, outcomes: &[Outcome]) -> Vec<(String, String)> 
             continue;
         }
         let (_, problems) = merge.finish();
-        let path = format!("{}rootfs", unit.path);
         let more: u64 = problems.iter().skip(MAX_LINES).map(Problem::count).sum();
         notes.extend(problems.iter().take(MAX_LINES).map(|problem| (path.clone(), problem.to_string())));
         if more > 0 {
-            notes.push((path, format!("{more} more of the kind")));
+            notes.push((path.clone(), format!("{more} more of the kind")));
         }
     }
     notes

@@ -14,12 +14,12 @@ mod verdict;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::image::{Catalog, Class, Entry, ImageError, PlatformImage};
+use crate::image::{Catalog, Class, Entry, ImageError, PlatformImage, objections};
 use crate::layer::LayerStore;
 use crate::oci::{Descriptor, DescriptorError, Digest, ImageConfig, Manifest, MediaType, Platform};
 use crate::problems::Problem;
 use crate::side_by_side::side_by_side;
-use crate::view::Paths;
+use crate::view::{Paths, Place};
 
 pub use check::{Checked, Outcome, check};
 pub use hits::{Files, Hit};
@@ -30,6 +30,10 @@ pub use verdict::Verdict;
 
 /// Documents asked for at once of a source that is far away.
 const AT_ONCE: usize = 8;
+
+/// Most lines about what one configuration says of the layers. It may have tens of thousands of bad diff_ids, and many
+/// platforms may have it.
+const MAX_REFUSALS: usize = 100;
 
 /// What a source holds.
 #[derive(Debug, Default)]
@@ -49,16 +53,16 @@ pub struct Image {
     pub(crate) group: usize,
     /// Its names; none where it has none.
     pub names: Vec<String>,
-    /// Its directory in the mount: empty, or ending in a slash.
-    pub path: String,
+    /// Its directory in the mount.
+    pub path: Place,
     /// The entries of index.json that it is.
     pub entries: Vec<Arc<Entry>>,
     /// The index it is, where it is one.
     pub index: Option<Arc<Entry>>,
     /// Every index below it, that one included.
     pub indexes: Vec<Arc<Entry>>,
-    /// Why its platforms are not known.
-    pub failure: Option<ImageError>,
+    /// Why its platforms are not known, and where in the mount that shows.
+    pub failure: Option<(String, ImageError)>,
     /// Its platforms; those asked for.
     pub platforms: Vec<PlatformReport>,
     /// What speaks of the image as a whole.
@@ -70,8 +74,8 @@ pub struct Image {
 /// One platform of an image.
 #[derive(Debug)]
 pub struct PlatformReport {
-    /// Its directory in the mount, ending in a slash.
-    pub path: String,
+    /// Its directory in the mount.
+    pub path: Place,
     /// What the entry says, or else the configuration.
     pub platform: Platform,
     /// What led here.
@@ -104,8 +108,8 @@ pub struct LayerReport {
 pub struct Artifact {
     /// Its names.
     pub names: Vec<String>,
-    /// Its directory in the mount, ending in a slash; empty for what has none.
-    pub path: String,
+    /// Its directory in the mount, where it has one.
+    pub path: Option<Place>,
     /// What led here.
     pub entry: Arc<Entry>,
     /// Its manifest; an error where it is none, or cannot be had.
@@ -151,19 +155,22 @@ impl Survey {
         }
         let surveyor = Surveyor { catalog, layers, only, names, paths: Paths::new(catalog, root) };
         let mut survey = Self::default();
+        let mut entries: HashSet<&Digest> = HashSet::new();
         for n in 0..catalog.groups().len() {
             let group = &catalog.groups()[n];
             let wanted = image.is_none_or(|_| root == Some(n));
             if group.same_as.is_some() || !wanted {
                 continue;
             }
-            survey.entries += group.entries.len();
+            entries.extend(group.entries.iter().map(|entry| &entry.descriptor.digest));
             match catalog.assumed_class(n) {
                 Class::Image => survey.images.push(surveyor.image(n)),
-                // Chosen by its name, an attestation is what it is as well.
-                Class::Artifact | Class::Attestation => survey.artifacts.extend(surveyor.artifacts(n)),
+                Class::Artifact => survey.artifacts.extend(surveyor.artifacts(n)),
+                // A statement that stands alone is in no directory of the mount.
+                Class::Attestation => survey.artifacts.extend(surveyor.attestations(n)),
             }
         }
+        survey.entries = entries.len();
         let mut shown: HashSet<Digest> =
             survey.artifacts.iter().map(|a| a.entry.descriptor.digest.clone()).collect();
         for image in &survey.images {
@@ -171,7 +178,7 @@ impl Survey {
             for entry in catalog.image(image.group).iter().flat_map(|image| &image.artifacts) {
                 let digest = &entry.descriptor.digest;
                 if shown.insert(digest.clone()) {
-                    let path = surveyor.paths.artifact(None, digest);
+                    let path = Some(surveyor.paths.artifact(None, digest));
                     survey.artifacts.push(surveyor.artifact(Vec::new(), path, entry));
                 }
             }
@@ -212,22 +219,24 @@ impl Surveyor<'_> {
         let found = match self.catalog.image(n) {
             Ok(found) => found,
             Err(e) => {
-                self.problem(format!("{}image-index.json", image.path), &e);
-                image.failure = Some(e);
+                let path = self.paths.failure(n);
+                self.problem(path.clone(), &e);
+                image.index = group.index().cloned();
+                image.indexes.extend(image.index.clone());
+                image.failure = Some((path, e));
                 return image;
             }
         };
         image.index = found.index.clone();
         image.indexes = found.indexes.clone();
-        let named = Paths::platforms(&found, self.only);
+        let named = image.path.platforms(&found, self.only);
         if self.catalog.store().is_remote() {
             let entries: Vec<_> = named.iter().map(|(_, p)| &p.entry).chain(&found.attestations).collect();
             self.fetch(&entries);
         }
-        image.platforms =
-            named.into_iter().map(|(path, p)| self.platform(format!("{}{path}", image.path), &p)).collect();
+        image.platforms = named.into_iter().map(|(path, p)| self.platform(path, &p)).collect();
         image.attestations =
-            found.attestations.iter().map(|entry| self.artifact(Vec::new(), String::new(), entry)).collect();
+            found.attestations.iter().map(|entry| self.artifact(Vec::new(), None, entry)).collect();
         image
     }
 
@@ -261,7 +270,7 @@ impl Surveyor<'_> {
         }
     }
 
-    fn platform(&self, path: String, image: &PlatformImage) -> PlatformReport {
+    fn platform(&self, path: Place, image: &PlatformImage) -> PlatformReport {
         let entry = image.entry.clone();
         let manifest = self.catalog.manifest(&entry.descriptor);
         let config = match &manifest {
@@ -269,14 +278,14 @@ impl Surveyor<'_> {
             Err(e) => Err(e.clone()),
         };
         match (&manifest, &config) {
-            (Err(e), _) => self.problem(format!("{path}manifest.json"), e),
-            (Ok(_), Err(e)) => self.problem(format!("{path}config.json"), e),
+            (Err(e), _) => self.problem(path.manifest(), e),
+            (Ok(_), Err(e)) => self.problem(path.config(), e),
             _ => {}
         }
         let mut layers = Vec::new();
         for (n, descriptor) in manifest.iter().flat_map(|m| &m.layers).enumerate() {
             if let Err(e) = descriptor {
-                self.problem(format!("{path}layers/{n}"), e);
+                self.problem(path.layer(n), e);
             }
             let diff_id = config.as_ref().ok().and_then(|c| c.diff_ids.get(n)?.clone().ok());
             layers.push(self.layer(descriptor, diff_id));
@@ -290,8 +299,8 @@ impl Surveyor<'_> {
             layers,
             referrers: Vec::new(),
         };
-        for (name, what) in contradictions(&report) {
-            self.problem(format!("{}{name}", report.path), &what);
+        for (path, what) in contradictions(&report) {
+            self.problem(path, &what);
         }
         report
     }
@@ -327,20 +336,23 @@ impl Surveyor<'_> {
                 1 => self.paths.artifact(name, digest),
                 _ => self.paths.one_of_artifacts(name, digest),
             };
-            self.artifact(self.names(n), path, entry)
+            self.artifact(self.names(n), Some(path), entry)
         };
         group.entries.iter().map(one).collect()
     }
 
-    fn artifact(&self, names: Vec<String>, path: String, entry: &Arc<Entry>) -> Artifact {
+    /// Returns the statements about other manifests that a group is.
+    fn attestations(&self, n: usize) -> Vec<Artifact> {
+        let one = |entry: &Arc<Entry>| self.artifact(self.names(n), None, entry);
+        self.catalog.groups()[n].entries.iter().map(one).collect()
+    }
+
+    fn artifact(&self, names: Vec<String>, path: Option<Place>, entry: &Arc<Entry>) -> Artifact {
         let manifest = self.catalog.manifest(&entry.descriptor);
         let is_manifest = entry.descriptor.kind() == MediaType::Manifest;
         if let (Err(e), true) = (&manifest, is_manifest) {
-            let shown = match path.is_empty() {
-                true => entry.descriptor.digest.blob_path(),
-                false => format!("{path}manifest.json"),
-            };
-            self.problem(shown, e);
+            let blob = || entry.descriptor.digest.blob_path();
+            self.problem(path.as_ref().map_or_else(blob, Place::manifest), e);
         }
         Artifact { names, path, entry: entry.clone(), manifest }
     }
@@ -355,25 +367,36 @@ fn is_image_config(manifest: &Manifest) -> bool {
 }
 
 /// Returns what entry, manifest and configuration of a platform say differently, and at which file.
-fn contradictions(report: &PlatformReport) -> Vec<(&'static str, String)> {
+fn contradictions(report: &PlatformReport) -> Vec<(String, String)> {
     let (Ok(manifest), Ok(config)) = (&report.manifest, &report.config) else { return Vec::new() };
     let mut found = Vec::new();
-    found.extend(report.entry.contradiction(config).map(|what| ("descriptor.json", what)));
-    found.extend(refusals(manifest, config).into_iter().map(|what| ("rootfs", what)));
+    found.extend(report.entry.contradiction(config).map(|what| (report.path.descriptor(), what)));
+    found.extend(refusals(manifest, config).into_iter().map(|what| (report.path.rootfs(), what)));
     found
 }
 
-/// Returns why the configuration does not vouch for the layers (config.md, "rootfs").
+/// Returns why the configuration does not vouch for the layers.
 fn refusals(manifest: &Manifest, config: &ImageConfig) -> Vec<String> {
-    let mut found = Vec::new();
-    if config.rootfs_type != "layers" {
-        found.push(format!("rootfs.type is {:?}, want \"layers\"", config.rootfs_type));
+    let mut all = objections(manifest, config);
+    let mut told: Vec<String> = all.by_ref().take(MAX_REFUSALS).map(|o| o.to_string()).collect();
+    match all.count() {
+        0 => {}
+        more => told.push(format!("{more} more of the kind")),
     }
-    let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids.len());
-    if layers != diff_ids {
-        found.push(format!("the configuration has {diff_ids} diff_ids for {layers} layers"));
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each was a line of its own, tens of thousands for every platform that has the configuration.
+    #[test]
+    fn very_many_bad_diff_ids_are_counted() {
+        let manifest = Manifest::parse(br#"{"layers":[]}"#).unwrap();
+        let bad = vec![r#""x""#; MAX_REFUSALS + 10].join(",");
+        let config = format!(r#"{{"rootfs":{{"type":"layers","diff_ids":[{bad}]}}}}"#);
+        let told = refusals(&manifest, &ImageConfig::parse(config.as_bytes()).unwrap());
+        assert_eq!((told.len(), told.last().unwrap().as_str()), (MAX_REFUSALS + 1, "11 more of the kind"));
     }
-    let bad = config.diff_ids.iter().enumerate().filter_map(|(n, d)| Some((n, d.as_ref().err()?)));
-    found.extend(bad.map(|(n, what)| format!("diff_id {n}: {what}")));
-    found
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::{Artifact, Image, PlatformReport, Survey, Verdict, refusals};
 use crate::image::{Catalog, Entry, Form, ImageError, MAX_DEPTH};
-use crate::oci::{Descriptor, DescriptorError, Digest, MediaType};
+use crate::oci::{Data, Descriptor, DescriptorError, Digest, Manifest, MediaType};
+use crate::view::{self, MAX_LAYERS, Place};
 
 /// Most places told of one blob. The empty layer may be in every image of a large layout.
 pub(super) const MAX_PLACES: usize = 1_000;
@@ -46,8 +47,8 @@ pub struct Fault {
 /// The blobs that belong together: those of one manifest.
 #[derive(Debug)]
 pub(super) struct Unit {
-    /// Where it stands, ending in a slash.
-    pub(super) path: String,
+    /// Where its layers stand put together; none where a mount has no such place, or refuses it.
+    pub(super) rootfs: Option<String>,
     /// The image it is a platform of, by number; none for artifacts.
     pub(super) image: Option<usize>,
     pub(super) manifest: usize,
@@ -91,59 +92,69 @@ impl Plan {
         for entry in &image.indexes {
             let own = image.index.as_ref().is_some_and(|i| i.descriptor.digest == entry.descriptor.digest);
             let path = match own {
-                true => format!("{}image-index.json", image.path),
+                true => image.path.image_index(),
                 false => entry.descriptor.digest.blob_path(),
             };
             self.target(&entry.descriptor, Role::Document, path);
         }
-        if let Some(e) = &image.failure {
-            let path = format!("{}image-index.json", image.path);
-            if let Some(entry) = image.entries.first() {
-                self.target(&entry.descriptor, Role::Document, path.clone());
+        if let Some((path, e)) = &image.failure {
+            for entry in image.entries.iter().filter(|_| image.index.is_none()) {
+                self.target(&entry.descriptor, Role::Document, entry.descriptor.digest.blob_path());
             }
-            self.document(path, e);
+            self.document(path.clone(), e);
         }
         for platform in &image.platforms {
             self.platform(n, platform);
         }
         for attestation in &image.attestations {
-            self.manifest(None, attestation);
+            self.manifest(attestation);
         }
     }
 
     fn platform(&mut self, image: usize, report: &PlatformReport) {
         let path = &report.path;
-        let manifest = self.target(&report.entry.descriptor, Role::Document, format!("{path}manifest.json"));
-        let mut unit =
-            Unit { path: path.clone(), image: Some(image), manifest, config: None, layers: Vec::new() };
+        let manifest = self.target(&report.entry.descriptor, Role::Document, path.manifest());
+        let mut unit = Unit { rootfs: None, image: Some(image), manifest, config: None, layers: Vec::new() };
         match &report.manifest {
-            Err(e) => self.document(format!("{path}manifest.json"), e),
+            Err(e) => self.document(path.manifest(), e),
             Ok(manifest) => {
                 match &manifest.config {
                     Some(Ok(config)) => {
-                        unit.config = Some(self.target(config, Role::Document, format!("{path}config.json")));
+                        unit.config = Some(self.target(config, Role::Document, path.config()));
                     }
-                    Some(Err(e)) => self.bad(format!("{path}config.json"), e),
+                    Some(Err(e)) => self.bad(path.config(), e),
                     None => {}
                 }
-                match &report.config {
-                    Err(e) => self.document(format!("{path}config.json"), e),
-                    Ok(config) => {
-                        for what in refusals(manifest, config) {
-                            let verdict = Verdict::Damaged(what);
-                            self.faults.push(Fault { path: format!("{path}rootfs"), verdict });
-                        }
-                    }
+                if let Err(e) = &report.config {
+                    self.document(path.config(), e);
                 }
+                unit.rootfs = self.rootfs(report, manifest);
                 self.layers(&mut unit, report);
             }
         }
         self.units.push(unit);
     }
 
+    /// Returns where a mount puts the layers of a platform together; says why where it refuses to.
+    fn rootfs(&mut self, report: &PlatformReport, manifest: &Manifest) -> Option<String> {
+        let path = report.path.rootfs();
+        let (mut refused, vouched) = match &report.config {
+            Ok(config) => (refusals(manifest, config).into_iter().map(Verdict::Damaged).collect(), true),
+            // Missing is not wrong: the manifest vouches for its layers alone.
+            Err(e) => (Vec::new(), Verdict::of_document(e) == Verdict::Absent),
+        };
+        let (found, limit) = (manifest.layers.len(), MAX_LAYERS);
+        if found > limit {
+            refused.push(Verdict::Unknown(view::Error::TooManyLayers { found, limit }.to_string()));
+        }
+        let is_whole = vouched && refused.is_empty() && manifest.layers.iter().all(Result::is_ok);
+        self.faults.extend(refused.into_iter().map(|verdict| Fault { path: path.clone(), verdict }));
+        is_whole.then_some(path)
+    }
+
     fn layers(&mut self, unit: &mut Unit, report: &PlatformReport) {
         for (n, layer) in report.layers.iter().enumerate() {
-            let place = format!("{}layers/{n}", report.path);
+            let place = report.path.layer(n);
             match &layer.descriptor {
                 Err(e) => self.bad(place, e),
                 Ok(descriptor) => {
@@ -167,15 +178,15 @@ impl Plan {
     fn artifact(&mut self, catalog: &Catalog, artifact: &Artifact) {
         let form = |d: &Descriptor| catalog.form(d).unwrap_or(Form::Manifest);
         if form(&artifact.entry.descriptor) != Form::Index {
-            return self.manifest(Some(&artifact.path), artifact);
+            return self.manifest(artifact);
         }
         // A list of artifacts: what it names is reachable too.
         let mut todo = vec![(artifact.entry.clone(), 0)];
         while let Some((entry, depth)) = todo.pop() {
             let d = &entry.descriptor;
             let before = self.targets.len();
-            let path = match depth {
-                0 => format!("{}image-index.json", artifact.path),
+            let path = match &artifact.path {
+                Some(place) if depth == 0 => place.image_index(),
                 _ => d.digest.blob_path(),
             };
             self.target(d, Role::Document, path.clone());
@@ -190,9 +201,8 @@ impl Plan {
                 },
                 Form::Manifest if is_new => {
                     let manifest = catalog.manifest(d);
-                    let nested =
-                        Artifact { names: Vec::new(), path: String::new(), entry: entry.clone(), manifest };
-                    self.manifest(None, &nested);
+                    let nested = Artifact { names: Vec::new(), path: None, entry: entry.clone(), manifest };
+                    self.manifest(&nested);
                 }
                 _ => {}
             }
@@ -200,32 +210,25 @@ impl Plan {
     }
 
     /// Adds a manifest that is no image, with what it names. Without a directory of its own it stands in `blobs/`.
-    fn manifest(&mut self, directory: Option<&str>, artifact: &Artifact) {
-        let place = |name: &str, digest: &Digest| match directory.filter(|d| !d.is_empty()) {
-            Some(directory) => format!("{directory}{name}"),
-            None => digest.blob_path(),
+    fn manifest(&mut self, artifact: &Artifact) {
+        let place = |digest: &Digest, file: &dyn Fn(&Place) -> String| {
+            artifact.path.as_ref().map_or_else(|| digest.blob_path(), file)
         };
         let d = &artifact.entry.descriptor;
         let is_manifest = d.kind() == MediaType::Manifest || d.media_type.is_empty();
         if !is_manifest {
-            self.target(d, Role::Other, place("blob", &d.digest));
+            self.target(d, Role::Other, place(&d.digest, &Place::blob));
             return;
         }
-        let path = place("manifest.json", &d.digest);
+        let path = place(&d.digest, &Place::manifest);
         let manifest = self.target(d, Role::Document, path.clone());
-        let mut unit = Unit {
-            path: directory.filter(|d| !d.is_empty()).map_or_else(|| format!("{path}: "), str::to_owned),
-            image: None,
-            manifest,
-            config: None,
-            layers: Vec::new(),
-        };
+        let mut unit = Unit { rootfs: None, image: None, manifest, config: None, layers: Vec::new() };
         match &artifact.manifest {
             Err(e) => self.document(path, e),
             Ok(manifest) => {
                 match &manifest.config {
                     Some(Ok(config)) => {
-                        let place = place("config.json", &config.digest);
+                        let place = place(&config.digest, &Place::config);
                         unit.config = Some(self.target(config, Role::Document, place));
                     }
                     Some(Err(e)) => self.bad(path.clone(), e),
@@ -235,7 +238,7 @@ impl Plan {
                     match layer {
                         Err(e) => self.bad(path.clone(), e),
                         Ok(layer) => {
-                            let place = place(&format!("layers/{n}"), &layer.digest);
+                            let place = place(&layer.digest, &|place| place.layer(n));
                             let target = self.target(layer, Role::Other, place);
                             unit.layers.push((target, may_be_elsewhere(layer)));
                         }
@@ -259,9 +262,13 @@ impl Plan {
         if role == Role::Layer {
             target.role = role;
         }
-        // One of two descriptors may contradict itself, and then that is what is to be told.
-        if let crate::oci::Data::Wrong(_) = descriptor.data {
-            target.descriptor.data = descriptor.data.clone();
+        match (&target.descriptor.data, &descriptor.data) {
+            // One of two descriptors may contradict itself, and then that is what is to be told; or it alone may hold
+            // what the source does not.
+            (_, Data::Wrong(_)) | (Data::Absent, Data::Content(_)) => {
+                target.descriptor.data = descriptor.data.clone();
+            }
+            _ => {}
         }
         if target.places.len() < MAX_PLACES && !target.places.contains(&place) {
             target.places.push(place);

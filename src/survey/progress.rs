@@ -28,6 +28,8 @@ impl Progress {
 pub(super) struct Watched<'a> {
     pub(super) inner: Box<dyn ReadAt>,
     pub(super) progress: &'a Progress,
+    /// Bytes read of this one blob.
+    pub(super) read: &'a AtomicU64,
 }
 
 impl ReadAt for Watched<'_> {
@@ -37,6 +39,7 @@ impl ReadAt for Watched<'_> {
         }
         let got = self.inner.read_at(offset, buf)?;
         self.progress.bytes.fetch_add(got as u64, Relaxed);
+        self.read.fetch_add(got as u64, Relaxed);
         Ok(got)
     }
 

@@ -213,12 +213,12 @@ impl Plan<'_> {
         let image = match self.catalog.image(n) {
             Ok(image) => image,
             Err(e) => {
-                match &group.entries[..] {
-                    [index] if group.may_list() => {
+                match group.index() {
+                    Some(index) => {
                         self.image_index(tree, index);
                         self.problem(names::IMAGE_INDEX, &e);
                     }
-                    _ => self.problem(names::PLATFORMS, &e),
+                    None => self.problem(names::PLATFORMS, &e),
                 }
                 match e {
                     // Missing is not wrong: the index stays visible, and reading it says why there are no platforms.

@@ -14,7 +14,7 @@ use crate::side_by_side::side_by_side;
 use crate::tree::{self, FileTree, Kind, NodeId};
 
 /// Most layers of one image. Builders stop at 127; overlayfs at some hundred.
-pub(super) const MAX_LAYERS: usize = 4_096;
+pub const MAX_LAYERS: usize = 4_096;
 
 /// Most layers of one image opened at once.
 const MAX_OPENING: usize = 8;

@@ -35,9 +35,10 @@ use stats::add;
 
 pub use attr::{Attr, FileKind, Time};
 pub use error::Error;
+pub use files::MAX_LAYERS;
 pub use history::size as human_size;
 pub use ino::Ino;
-pub use paths::Paths;
+pub use paths::{Paths, Place};
 pub use ready::Pace;
 pub use stats::{CageStats, ViewStats};
 

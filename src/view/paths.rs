@@ -6,7 +6,68 @@ use super::{directories, names};
 use crate::image::{Catalog, Image, PlatformImage};
 use crate::oci::{Digest, Platform};
 
-/// The paths of a catalog's images, platforms and artifacts. All end in a slash; that of the root is empty.
+/// A directory of the mount: empty for its root, else ending in a slash.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place(String);
+
+impl Place {
+    /// Returns it as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn directory(&self, name: &str) -> Self {
+        Self(format!("{}{name}/", self.0))
+    }
+
+    fn file(&self, name: &str) -> String {
+        format!("{}{name}", self.0)
+    }
+
+    /// Returns where the index is that an image or artifact is.
+    pub fn image_index(&self) -> String {
+        self.file(names::IMAGE_INDEX)
+    }
+
+    /// Returns where the manifest of a platform or artifact is.
+    pub fn manifest(&self) -> String {
+        self.file(names::MANIFEST)
+    }
+
+    /// Returns where its configuration is.
+    pub fn config(&self) -> String {
+        self.file(names::CONFIG)
+    }
+
+    /// Returns where the entry is that led to it.
+    pub fn descriptor(&self) -> String {
+        self.file(names::DESCRIPTOR)
+    }
+
+    /// Returns where a layer of it is.
+    pub fn layer(&self, number: usize) -> String {
+        self.file(&format!("{}/{number}", names::LAYERS))
+    }
+
+    /// Returns where the layers of a platform stand put together.
+    pub fn rootfs(&self) -> String {
+        self.file(names::ROOTFS)
+    }
+
+    /// Returns where an artifact is that is no manifest.
+    pub fn blob(&self) -> String {
+        self.file(names::BLOB)
+    }
+
+    /// Returns the directories of the platforms of the image that stands here; all, or those that are `only`.
+    pub fn platforms(&self, image: &Image, only: Option<&Platform>) -> Vec<(Self, Arc<PlatformImage>)> {
+        let all = self.directory(names::PLATFORMS);
+        let named = directories::named_platforms(&image.platforms, only);
+        named.into_iter().map(|(name, platform)| (all.directory(&name), platform)).collect()
+    }
+}
+
+/// The places of a catalog's images and artifacts.
 pub struct Paths<'a> {
     catalog: &'a Catalog,
     names: names::ImagePaths<'a>,
@@ -14,35 +75,39 @@ pub struct Paths<'a> {
 }
 
 impl<'a> Paths<'a> {
-    /// Makes the paths of a mount with group `root` at its root.
+    /// Makes the places of a mount with group `root` at its root.
     pub fn new(catalog: &'a Catalog, root: Option<usize>) -> Self {
         let names = names::ImagePaths::new(catalog.groups().iter().filter_map(|g| g.name.as_deref()));
         Self { catalog, names, root }
     }
 
     /// Returns the directory of the image that group `n` is.
-    pub fn image(&self, n: usize) -> String {
+    pub fn image(&self, n: usize) -> Place {
         if self.root == Some(n) {
-            return String::new();
+            return Place::default();
         }
         let group = &self.catalog.groups()[n];
         let path = self.names.path(group.name.as_deref(), &group.entries[0].descriptor.digest);
-        format!("{}/{}/", names::IMAGES, path.join("/"))
+        below(names::IMAGES, &path)
+    }
+
+    /// Returns where group `n` shows that its platforms are not known.
+    pub fn failure(&self, n: usize) -> String {
+        let is_index = self.catalog.groups()[n].index().is_some();
+        self.image(n).file(if is_index { names::IMAGE_INDEX } else { names::PLATFORMS })
     }
 
     /// Returns the directory of an artifact.
-    pub fn artifact(&self, name: Option<&str>, digest: &Digest) -> String {
-        format!("{}/{}/", names::ARTIFACTS, self.names.path(name, digest).join("/"))
+    pub fn artifact(&self, name: Option<&str>, digest: &Digest) -> Place {
+        below(names::ARTIFACTS, &self.names.path(name, digest))
     }
 
     /// Returns the directory of one of several artifacts of one name.
-    pub fn one_of_artifacts(&self, name: Option<&str>, digest: &Digest) -> String {
-        format!("{}{}/", self.artifact(name, digest), names::entry(digest))
+    pub fn one_of_artifacts(&self, name: Option<&str>, digest: &Digest) -> Place {
+        self.artifact(name, digest).directory(&names::entry(digest))
     }
+}
 
-    /// Returns the directories of an image's platforms, below that of the image; all, or those that are `only`.
-    pub fn platforms(image: &Image, only: Option<&Platform>) -> Vec<(String, Arc<PlatformImage>)> {
-        let named = directories::named_platforms(&image.platforms, only);
-        named.into_iter().map(|(name, p)| (format!("{}/{name}/", names::PLATFORMS), p)).collect()
-    }
+fn below(directory: &str, path: &[String]) -> Place {
+    path.iter().fold(Place::default().directory(directory), |place, name| place.directory(name))
 }

@@ -176,6 +176,23 @@ fn nothing_below_fuse_knows_the_kernel() {
 }
 
 #[test]
+fn the_survey_asks_the_view_what_files_of_the_mount_are_called() {
+    let all = modules();
+    let names = all.iter().find(|m| m.file == Path::new("view/names.rs")).expect("there is a names.rs");
+    // The names of files and directories come first.
+    let constants = names.code.lines().take_while(|line| !line.contains("NAME_MAX"));
+    let constants = constants.filter(|line| line.contains(": &str = "));
+    let names: Vec<&str> = constants.filter_map(|line| line.split('"').nth(1)).collect();
+    assert!(names.contains(&"manifest.json") && names.contains(&"rootfs"), "names were found: {names:?}");
+    for module in all.iter().filter(|m| m.name == "survey") {
+        for (name, before) in names.iter().flat_map(|name| ['"', '}', '/'].map(|before| (name, before))) {
+            let word = format!("{before}{name}\"");
+            assert!(!module.code.contains(&word), "src/{} has {word}", module.file.display());
+        }
+    }
+}
+
+#[test]
 fn clap_and_printing_stay_in_cli() {
     for module in modules() {
         if module.name != "cli" && module.name != "main" {

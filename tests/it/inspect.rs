@@ -1,7 +1,7 @@
 //! `ocifs inspect`: what it prints for people and for scripts, and what it reads for that.
 
 use crate::kit::{
-    Done, Layout, Mount, Platform, Proxy, Registry, annotate, gzip, media, named, run, tar, temp_dir,
+    Done, Layout, Mount, Platform, Proxy, Registry, annotate, gzip, ls, media, named, run, tar, temp_dir,
 };
 use serde_json::{Value, json};
 use std::ffi::OsStr;
@@ -230,6 +230,72 @@ fn a_damaged_document_is_told_and_a_source_that_is_none() {
     let chosen = ["--json".as_ref(), "--image=app:1".as_ref(), layout.path()];
     let done = inspect(chosen);
     assert_eq!((done.code(), entries(&done)), (0, json!(1)), "of the one that was asked for");
+}
+
+/// One that has two names, and company under one of them, counted twice.
+#[test]
+fn an_entry_of_two_names_is_counted_once() {
+    let Multi { layout, entries: [amd, arm], .. } = multi();
+    layout.index(&[named(amd.clone(), "v1"), named(arm, "v1"), named(amd, "latest")]);
+    assert_eq!(parsed(&inspect(["--json".as_ref(), layout.path()]))["entries"], json!(2));
+}
+
+/// A manifest that could not be told was called an index, at an `image-index.json` that no mount has.
+#[test]
+fn what_cannot_be_told_is_placed_where_a_mount_shows_it() {
+    let (layout, sample) = Layout::sample();
+    layout.index(&[named(sample.manifest.descriptor(media::MANIFEST), "v1")]);
+    let path = layout.file(&sample.manifest);
+    layout.remove(&sample.manifest);
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    let done = inspect(["--json".as_ref(), "--image=v1".as_ref(), layout.path()]);
+    assert_eq!(done.code(), 1, "{done:?}");
+    let value = parsed(&done);
+    assert_eq!(value["images"][0]["kind"], json!("manifest"), "{value}");
+    let mount = Mount::with(layout.path(), &["--image=v1"]);
+    assert!(ls(mount.point()).contains(&"platforms".to_owned()));
+    assert_eq!(json!(mount.problems()), value["problems"]);
+    let done = run(Mount::command(&temp_dir()).args(["verify", "--json", "--image=v1"]).arg(layout.path()));
+    assert_eq!(done.code(), 2, "{done:?}");
+    assert_eq!(parsed(&done)["findings"][0]["places"], json!([sample.manifest.path()]));
+}
+
+/// It was placed in `artifacts/`, which shows no statements.
+#[test]
+fn a_statement_beside_its_image_in_index_json_is_in_no_directory() {
+    let Multi { layout, entries, statement, .. } = multi();
+    let [image, _] = entries;
+    layout.index(&[named(image, "v1"), statement.clone()]);
+    let value = parsed(&inspect(["--json".as_ref(), layout.path()]));
+    let artifact = &value["artifacts"][0];
+    assert_eq!((digest(artifact), &artifact["path"]), (digest(&statement), &Value::Null), "{value}");
+    assert_eq!(ls(Mount::new(layout.path()).join("artifacts")), [""; 0]);
+}
+
+#[test]
+fn a_damaged_statement_is_a_damaged_document() {
+    let Multi { layout, statement, .. } = multi();
+    let path = layout.path().join("blobs").join(digest(&statement).replace(':', "/"));
+    std::fs::write(&path, "x").unwrap();
+    assert_eq!(inspect([layout.path()]).code(), 1);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(inspect([layout.path()]).code(), 0, "absent is not damaged");
+}
+
+/// A damaged manifest was said to be one that is not here.
+#[test]
+fn platforms_without_an_image_id_are_told_apart() {
+    let Multi { layout, entries, .. } = multi();
+    let path = layout.path().join("blobs").join(digest(&entries[1]).replace(':', "/"));
+    let says = |what: &str| {
+        let done = inspect([layout.path()]);
+        let line = done.stdout.lines().find(|line| line.contains("platforms 2")).unwrap().to_owned();
+        assert!(line.contains(what), "{line}");
+    };
+    std::fs::write(&path, "x").unwrap();
+    says("platforms 2, 1 without a known ImageID (and");
+    std::fs::remove_file(&path).unwrap();
+    says("platforms 2, 1 whose manifest is not here (and");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `ocifs verify`: every kind of damage, what it names, and with which exit status it ends.
 
 use crate::kit::{Blob, Done, Layout, Mount, Platform, gzip, media, named, run, sha256, tar, temp_dir};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs;
@@ -223,6 +224,62 @@ fn what_cannot_be_told_has_a_status_of_its_own() {
     assert_eq!(none.code(), 2);
     fs::write(layout.path().join("index.json"), "{").unwrap();
     assert_eq!(verify(&layout, &[]).code(), 1, "an index.json that is none");
+}
+
+/// A blob was missing where a descriptor without its content was met first.
+#[test]
+fn content_in_one_of_two_descriptors_is_enough() {
+    let (layout, sample) = Layout::sample();
+    let mut config = sample.config.descriptor(media::CONFIG);
+    config["data"] = json!(STANDARD.encode(&sample.config.bytes));
+    let layers: Vec<Value> = sample.layers.iter().map(|layer| layer.descriptor(media::LAYER)).collect();
+    let other = layout.json(&json!({"schemaVersion": 2, "config": config, "layers": layers}));
+    let entries = [&sample.manifest, &other].map(|manifest| manifest.descriptor(media::MANIFEST));
+    layout.remove(&sample.config);
+    for [first, second] in [[0, 1], [1, 0]] {
+        layout.index(&[named(entries[first].clone(), "v1"), named(entries[second].clone(), "v2")]);
+        assert_eq!(found(&layout, 0)["good"], json!(5));
+    }
+}
+
+/// Verified as good, though its root filesystem is one that no mount makes.
+#[test]
+fn more_layers_than_a_mount_puts_together_are_told() {
+    let layout = Layout::new();
+    let layer = layout.blob(gzip(&tar(&[("a", b"1")])));
+    let (_, _, entry) = layout.image_of(AMD64, &vec![layer; 4_097]);
+    layout.index(&[named(entry, "v1")]);
+    let value = found(&layout, 2);
+    let fault = json!({
+        "path": "platforms/linux-amd64/rootfs", "status": "unknown",
+        "what": "4097 layers, and we put at most 4096 together",
+    });
+    assert_eq!((&value["faults"], &value["good"]), (&json!([fault]), &json!(3)), "{value}");
+}
+
+/// A platform that no mount puts together was named as one whose files were hit.
+#[test]
+fn damage_is_not_placed_in_a_root_filesystem_that_is_refused() {
+    let layout = Layout::new();
+    let mut noise = vec![0; 1 << 20];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    let layer = layout.blob(gzip(&tar(&[("file", &noise)])));
+    let mut config = AMD64.json();
+    config["rootfs"] = json!({"type": "layers", "diff_ids": []});
+    let manifest = layout.manifest(&layout.json(&config), std::slice::from_ref(&layer));
+    layout.index(&[named(manifest.descriptor(media::MANIFEST), "v1")]);
+    let cache = temp_dir();
+    let hit = |arguments: &[&str]| {
+        let mut command = Mount::command(&temp_dir());
+        command.arg("verify").arg(layout.path()).args(["--json", "--cache-dir"]).arg(cache.path());
+        let done = run(command.args(arguments));
+        let value: Value = serde_json::from_str(&done.stdout).unwrap();
+        value["findings"][0]["hit"].clone()
+    };
+    assert_eq!(hit(&["--deep"]), Value::Null);
+    layout.flip(&layer, layer.bytes.len() / 2);
+    let hit = hit(&[]);
+    assert_eq!((&hit["layer"]["files"], &hit["rootfs"]), (&json!(["file"]), &Value::Null));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::oci::{Descriptor, History, steps};
 use crate::survey::{Artifact, Image, LayerReport, PlatformReport, Referrer, Survey};
+use crate::view::Place;
 
 /// Changes when a member goes or means something else; new ones may come without.
 const VERSION: u32 = 1;
@@ -24,7 +25,7 @@ pub(super) fn render(source: &str, survey: &Survey, problems: &str) -> String {
 fn image(image: &Image) -> Value {
     json!({
         "names": image.names,
-        "path": image.path,
+        "path": image.path.as_str(),
         "kind": kind(image),
         "digest": top(image).map(|d| d.digest.as_str()),
         "size": top(image).map(|d| d.size),
@@ -33,15 +34,15 @@ fn image(image: &Image) -> Value {
         "distinct_image_ids": super::text::image_ids(image).len(),
         "attestations": image.attestations.iter().map(artifact).collect::<Vec<_>>(),
         "referrers": image.referrers.iter().map(referrer).collect::<Vec<_>>(),
-        "error": image.failure.as_ref().map(ToString::to_string),
+        "error": image.failure.as_ref().map(|(_, e)| e.to_string()),
     })
 }
 
 /// Says what the top entry of an image is: one index, one manifest, or several entries side by side.
 pub(super) fn kind(image: &Image) -> &'static str {
-    match (&image.entries[..], &image.index, &image.failure) {
-        (_, Some(_), _) | ([_], _, Some(_)) => "index",
-        ([_], None, None) => "manifest",
+    match (&image.entries[..], &image.index) {
+        (_, Some(_)) => "index",
+        ([_], None) => "manifest",
         _ => "entries",
     }
 }
@@ -62,7 +63,7 @@ fn platform(report: &PlatformReport) -> Value {
     let packed = report.layers.iter().filter_map(|l| Some(l.descriptor.as_ref().ok()?.size));
     let error = report.manifest.as_ref().err().or(report.config.as_ref().err());
     json!({
-        "path": report.path,
+        "path": report.path.as_str(),
         "platform": p.normalized().to_string(),
         "os": absent_is_null(&p.os),
         "architecture": absent_is_null(&p.architecture),
@@ -126,7 +127,7 @@ fn artifact(artifact: &Artifact) -> Value {
     let subject = artifact.manifest.as_ref().ok().and_then(|m| m.subject.as_ref());
     json!({
         "names": artifact.names,
-        "path": if artifact.path.is_empty() { Value::Null } else { artifact.path.clone().into() },
+        "path": artifact.path.as_ref().map(Place::as_str),
         "kind": artifact.kind(),
         "digest": d.digest.as_str(),
         "size": d.size,

@@ -38,14 +38,15 @@ fn is_damaged(survey: &Survey) -> bool {
     let bad = |e: &crate::image::ImageError| Verdict::of_document(e) != Verdict::Absent;
     // What has another media type is shown for what it is, and need not be a manifest.
     let is_manifest = |artifact: &Artifact| artifact.entry.descriptor.kind() == MediaType::Manifest;
-    let mut manifests = survey.artifacts.iter().filter(|a| is_manifest(a)).map(|a| &a.manifest);
-    if manifests.any(|manifest| manifest.as_ref().err().is_some_and(bad)) {
+    let attestations = survey.images.iter().flat_map(|image| &image.attestations);
+    let mut manifests = survey.artifacts.iter().chain(attestations).filter(|a| is_manifest(a));
+    if manifests.any(|a| a.manifest.as_ref().err().is_some_and(bad)) {
         return true;
     }
     survey.images.iter().any(|image| {
         let platform_is_bad = |p: &crate::survey::PlatformReport| {
             p.manifest.as_ref().err().is_some_and(bad) || p.config.as_ref().err().is_some_and(bad)
         };
-        image.failure.as_ref().is_some_and(bad) || image.platforms.iter().any(platform_is_bad)
+        image.failure.as_ref().is_some_and(|(_, e)| bad(e)) || image.platforms.iter().any(platform_is_bad)
     })
 }

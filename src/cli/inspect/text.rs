@@ -63,7 +63,7 @@ fn show_image(out: &mut String, image: &Image, in_full: bool) {
             line(out, 2, &format!("entries   {} side by side in index.json", image.entries.len()));
         }
     }
-    if let Some(e) = &image.failure {
+    if let Some((_, e)) = &image.failure {
         out.push_str(&styled(BAD, &wrap(&plain(&e.to_string()), 2)));
         return;
     }
@@ -77,6 +77,10 @@ fn show_image(out: &mut String, image: &Image, in_full: bool) {
 /// Says how many platforms there are, and whether they are one image in several builds.
 fn summary(image: &Image) -> String {
     let platforms = image.platforms.len();
+    let is_absent = |p: &&PlatformReport| {
+        p.manifest.as_ref().err().is_some_and(|e| Verdict::of_document(e) == Verdict::Absent)
+    };
+    let absent = image.platforms.iter().filter(is_absent).count();
     let unknown = image.platforms.iter().filter(|p| p.image_id().is_none()).count();
     let mut text = platforms.to_string();
     match (platforms - unknown, image_ids(image).len()) {
@@ -85,9 +89,10 @@ fn summary(image: &Image) -> String {
         (known, ids) if known == ids => text.push_str(", each with its own ImageID"),
         (known, ids) => write!(text, ", {ids} different ImageIDs in {known}").expect("a string"),
     }
-    match unknown {
-        0 => {}
-        n => write!(text, ", {n} whose manifest is not here").expect("a string"),
+    for (n, what) in [(absent, "whose manifest is not here"), (unknown - absent, "without a known ImageID")] {
+        if n > 0 {
+            write!(text, ", {n} {what}").expect("a string");
+        }
     }
     match image.attestations.len() as u64 {
         0 => {}
