@@ -31,7 +31,7 @@ pub struct Target {
     pub role: Role,
     /// Where it stands in the mount, 1,000 at most.
     pub places: Vec<String>,
-    /// What its contents must hash to, by every configuration that says so; for layers.
+    /// What its contents must hash to, by every configuration that says so; for layers. Two of an algorithm at most.
     pub diff_ids: Vec<Digest>,
 }
 
@@ -163,11 +163,8 @@ impl Plan {
                         _ => Role::Other,
                     };
                     let target = self.target(descriptor, role, place);
-                    if let Some(diff_id) = layer.diff_id.clone().filter(|_| role == Role::Layer) {
-                        let claims = &mut self.targets[target].diff_ids;
-                        if !claims.contains(&diff_id) {
-                            claims.push(diff_id);
-                        }
+                    if let Some(diff_id) = layer.diff_id.as_ref().filter(|_| role == Role::Layer) {
+                        claim(&mut self.targets[target].diff_ids, diff_id);
                     }
                     unit.layers.push((target, may_be_elsewhere(descriptor)));
                 }
@@ -291,7 +288,34 @@ impl Plan {
     }
 }
 
+/// Adds what a layer's contents must hash to. Of two by one algorithm, one is wrong, whatever all others are.
+fn claim(diff_ids: &mut Vec<Digest>, diff_id: &Digest) {
+    let of_its_algorithm = diff_ids.iter().filter(|d| d.algorithm() == diff_id.algorithm());
+    if of_its_algorithm.count() < 2 && !diff_ids.contains(diff_id) {
+        diff_ids.push(diff_id.clone());
+    }
+}
+
 /// Layers that may not be handed on lie at a URL of their own, and are left out on purpose (layer.md).
 fn may_be_elsewhere(descriptor: &Descriptor) -> bool {
     descriptor.media_type.contains(".nondistributable.") || descriptor.media_type.contains(".foreign.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_that_differ_about_a_layer_in_millions() {
+        let digest = |algorithm: &str, n: usize, digits: usize| {
+            Digest::parse(&format!("{algorithm}:{n:0digits$x}")).unwrap()
+        };
+        let mut diff_ids = Vec::new();
+        for n in 0..1_000_000 {
+            claim(&mut diff_ids, &digest("sha256", n / 2, 64));
+        }
+        claim(&mut diff_ids, &digest("sha512", 0, 128));
+        let expected = [digest("sha256", 0, 64), digest("sha256", 1, 64), digest("sha512", 0, 128)];
+        assert_eq!(diff_ids, expected);
+    }
 }
