@@ -1,15 +1,15 @@
 //! Which files a layer's damage hit. Told where an index of the layer is in the cache: it knows what was there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Outcome, Plan};
+use super::{Outcome, Plan, rootfs};
 use crate::blob::BlobStore;
 use crate::layer::LayerStore;
 use crate::oci::Descriptor;
 use crate::stream;
-use crate::tree::{FileTree, Kind, NodeId, RecordKind, Records, build_rootfs};
+use crate::tree::{FileTree, Kind, NodeId, RecordKind};
 
 /// Most files named. The rest is counted.
 const MAX_FILES: usize = 1_000;
@@ -71,47 +71,39 @@ pub(super) fn find(store: &Arc<BlobStore>, layers: &LayerStore, descriptor: &Des
 
 /// Finds which of the files hit a root filesystem shows, for the first platform whose layers are all known.
 pub(super) fn in_rootfs(layers: &LayerStore, plan: &Plan, outcomes: &mut [Outcome]) {
-    let mut known: HashMap<usize, bool> = HashMap::new();
+    let mut known = HashMap::new();
     for (path, unit) in plan.units.iter().filter_map(|unit| Some((unit.rootfs.as_ref()?, unit))) {
-        let wants = |n: usize| {
-            outcomes[n].hit.as_ref().is_some_and(|hit| hit.rootfs.is_none() && !hit.lost.is_empty())
+        let wanted: BTreeSet<usize> =
+            unit.layers.iter().map(|(n, _)| *n).filter(|n| is_wanted(&outcomes[*n])).collect();
+        let mut is_known = |n: usize| {
+            let here = || outcomes[n].index.is_some() || layers.known(&plan.targets[n].descriptor).is_some();
+            *known.entry(n).or_insert_with(here)
         };
-        if !unit.layers.iter().any(|(n, _)| wants(*n)) {
+        // Before a tree is begun that one layer keeps from being made.
+        if wanted.is_empty() || !unit.layers.iter().all(|(n, _)| is_known(*n)) {
             continue;
         }
-        let cached = |n: usize| layers.known(&plan.targets[n].descriptor);
-        let is_known = |n: usize| outcomes[n].index.is_some() || cached(n).is_some();
-        if !unit.layers.iter().all(|(n, _)| *known.entry(*n).or_insert_with(|| is_known(*n))) {
-            continue;
-        }
-        let records = |n: usize| -> Option<Records> {
-            match &outcomes[n].index {
-                Some(index) => index.entries().ok(),
-                None => cached(n)?.entries().ok(),
-            }
+        let records = |n: usize| match &outcomes[n].index {
+            Some(index) => index.entries().ok(),
+            None => layers.known(&plan.targets[n].descriptor)?.entries().ok(),
         };
-        // One layer's entries at a time: they are what takes memory, and a manifest may list one layer many times.
-        let mut whole = true;
-        let unpacked = unit.layers.iter().map_while(|(n, _)| {
-            let records = records(*n);
-            whole &= records.is_some();
-            records
-        });
-        let (tree, _) = build_rootfs(unpacked);
-        if !whole {
-            continue;
-        }
-        for (number, (n, _)) in (0..).zip(&unit.layers) {
-            let Some(hit) = outcomes[*n].hit.as_mut().filter(|hit| hit.rootfs.is_none()) else { continue };
-            let mut files = Files::default();
-            collect(&tree, number, &hit.lost, &mut files);
-            hit.rootfs = Some((path.clone(), files));
+        let Some((tree, _)) = rootfs::made(unit, records) else { continue };
+        for n in wanted {
+            let Some(hit) = &mut outcomes[n].hit else { continue };
+            // A manifest may list a layer more than once.
+            let is_of = |layer: u32| usize::try_from(layer).is_ok_and(|layer| unit.layers[layer].0 == n);
+            hit.rootfs = Some((path.clone(), hit_files(&tree, is_of, &hit.lost)));
         }
     }
 }
 
-/// Collects the files of `tree` that layer `number` brought and that lie in `lost`.
-fn collect(tree: &FileTree, number: u32, lost: &[Range<u64>], files: &mut Files) {
+fn is_wanted(outcome: &Outcome) -> bool {
+    outcome.hit.as_ref().is_some_and(|hit| hit.rootfs.is_none() && !hit.lost.is_empty())
+}
+
+/// Returns the files of `tree` that a layer brought which `is_of` takes, and that lie in `lost`.
+fn hit_files(tree: &FileTree, is_of: impl Fn(u32) -> bool, lost: &[Range<u64>]) -> Files {
+    let mut files = Files::default();
     let mut todo: Vec<(NodeId, Vec<u8>)> = vec![(tree.root(), Vec::new())];
     while let Some((directory, path)) = todo.pop() {
         for (name, id) in tree.children(directory).iter() {
@@ -120,7 +112,7 @@ fn collect(tree: &FileTree, number: u32, lost: &[Range<u64>], files: &mut Files)
             if node.kind() == Kind::Directory {
                 todo.push((id, here()));
             } else if node.kind() == Kind::Regular
-                && node.layer() == number
+                && is_of(node.layer())
                 && node.extents().iter().any(|e| meets(lost, e.stream_offset, e.length))
             {
                 files.add(|| here().escape_ascii().to_string());
@@ -128,6 +120,7 @@ fn collect(tree: &FileTree, number: u32, lost: &[Range<u64>], files: &mut Files)
         }
     }
     files.names.sort();
+    files
 }
 
 fn meets(lost: &[Range<u64>], from: u64, length: u64) -> bool {

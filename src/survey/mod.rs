@@ -9,6 +9,7 @@ mod lint;
 mod plan;
 mod progress;
 mod referrers;
+mod rootfs;
 mod verdict;
 
 use std::collections::{HashMap, HashSet};
