@@ -28,11 +28,7 @@ pub(super) fn errno(error: &Error) -> Errno {
         Error::Source(e) => source(e),
         Error::Layer(e) => layer(e),
         Error::TooManyLayers { .. } | Error::TooManyLost(_) => Errno::EFBIG,
-        Error::RootfsType { .. }
-        | Error::DiffIdCount { .. }
-        | Error::DiffId { .. }
-        | Error::NotAReferrer { .. }
-        | Error::Descriptor(_) => Errno::EIO,
+        Error::Config { .. } | Error::NotAReferrer { .. } | Error::Descriptor(_) => Errno::EIO,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::blob::{BlobError, BlobStore, SourceError};
-use crate::image::ImageError;
+use crate::image::{ImageError, Objection};
 use crate::layer::LayerError;
 use crate::oci::Digest;
 
@@ -46,33 +46,13 @@ pub enum Error {
     /// A layer's contents.
     #[error(transparent)]
     Layer(#[from] LayerError),
-    /// A configuration whose layers are of a kind we do not know (config.md, "rootfs.type").
-    #[error("{digest}: rootfs.type is {found:?}, want \"layers\"")]
-    RootfsType {
+    /// A configuration that does not vouch for the layers.
+    #[error("{digest}: {objection}")]
+    Config {
         /// The configuration.
         digest: Digest,
-        /// What it says.
-        found: String,
-    },
-    /// A manifest and a configuration of different images, it seems.
-    #[error("{digest}: the configuration has {diff_ids} diff_ids for {layers} layers")]
-    DiffIdCount {
-        /// The configuration.
-        digest: Digest,
-        /// How many diff_ids it has.
-        diff_ids: usize,
-        /// How many layers the manifest has.
-        layers: usize,
-    },
-    /// A diff_id that is no digest.
-    #[error("{digest}: rootfs.diff_ids[{number}]: {what}")]
-    DiffId {
-        /// The configuration.
-        digest: Digest,
-        /// Which one.
-        number: usize,
-        /// What is wrong with it.
-        what: String,
+        /// Why it does not.
+        objection: Objection,
     },
     /// More layers than we put together.
     #[error("{found} layers, and we put at most {limit} together")]

@@ -8,7 +8,7 @@ use super::ViewOptions;
 use super::error::Error;
 use super::files::{Files, LayerClaim};
 use crate::blob::BlobError;
-use crate::image::ImageError;
+use crate::image::{ImageError, Objection, objections};
 use crate::layer::LayerStore;
 use crate::oci::{Descriptor, DescriptorError, Digest, ImageConfig, Manifest};
 
@@ -111,17 +111,15 @@ fn claims(
         Some(Err(e)) => return Err(e.clone().into()),
         None => return Err(Error::Stale),
     };
-    // An unknown type must be refused (config.md, "rootfs").
-    if config.rootfs_type != "layers" {
-        return Err(Error::RootfsType { digest, found: config.rootfs_type.clone() });
-    }
-    let (layers, diff_ids) = (manifest.layers.len(), config.diff_ids.len());
-    if layers != diff_ids {
-        return Err(Error::DiffIdCount { digest, diff_ids, layers });
+    let refused = |objection| Error::Config { digest: digest.clone(), objection };
+    // What concerns all layers comes first; a bad diff_id concerns one.
+    match objections(manifest, config).next() {
+        None | Some(Objection::DiffId { .. }) => {}
+        Some(objection) => return Err(refused(objection)),
     }
     let claim = |(number, (layer, diff_id)): (usize, (&Result<_, DescriptorError>, &Result<_, String>))| {
-        let what = |what: &String| Error::DiffId { digest: digest.clone(), number, what: what.clone() };
-        let diff_id: &Digest = diff_id.as_ref().map_err(what)?;
+        let bad = |what: &String| refused(Objection::DiffId { number, what: what.clone() });
+        let diff_id: &Digest = diff_id.as_ref().map_err(bad)?;
         let descriptor: &Descriptor = layer.as_ref().map_err(|e| Error::from(e.clone()))?;
         Ok(LayerClaim { descriptor: descriptor.clone(), diff_id: Some(diff_id.clone()) })
     };
