@@ -1,7 +1,7 @@
 //! Places where a tree appears when somebody first looks, and the trees that appeared.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -129,12 +129,13 @@ pub(super) struct Slot {
     pub(super) name: Box<str>,
     pub(super) graft: Graft,
     grown: RwLock<Option<Arc<Tree>>>,
-    growing: Mutex<()>,
+    /// Held while the tree grows; when that failed last.
+    growing: Mutex<Option<Instant>>,
 }
 
 impl Slot {
     pub(super) fn new(parent: Ino, name: &str, graft: Graft) -> Self {
-        Self { parent, name: name.into(), graft, grown: RwLock::default(), growing: Mutex::new(()) }
+        Self { parent, name: name.into(), graft, grown: RwLock::default(), growing: Mutex::new(None) }
     }
 
     /// Returns the tree where it has grown already, without waiting.
@@ -148,18 +149,22 @@ impl Slot {
         if let Some(tree) = self.grown() {
             return Ok(tree);
         }
-        let _growing = self.growing.lock();
+        let mut failed = self.growing.lock();
         if let Some(tree) = self.grown() {
             return Ok(tree);
         }
-        let tree = Arc::new(grow()?);
+        let tree = Arc::new(grow().inspect_err(|_| *failed = Some(Instant::now()))?);
         *self.grown.write() = Some(tree.clone());
         Ok(tree)
     }
 
-    /// Says whether somebody grows the tree now, after waiting for that to end for at most so long.
-    pub(super) fn is_growing_for(&self, most: Duration) -> bool {
-        self.growing.try_lock_for(most).is_none()
+    /// Says whether somebody grows the tree now, after waiting for that to end for at most `most`, or it failed less than
+    /// `pause` ago.
+    pub(super) fn is_growing_or_failed(&self, most: Duration, pause: Duration) -> bool {
+        match self.growing.try_lock_for(most) {
+            None => true,
+            Some(failed) => failed.is_some_and(|at| at.elapsed() < pause),
+        }
     }
 
     /// Lets the tree go, until somebody looks again.

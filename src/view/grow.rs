@@ -1,6 +1,7 @@
 //! How trees grow: at a first look, once, and what a stat may wait for.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,20 @@ const MAX_STAT_PASS_OF_LAYER: u64 = 1 << 20;
 
 /// How long such a stat waits at most: a bomb is small as well. The pass goes on.
 const MAX_STAT_WAIT: Duration = Duration::from_secs(1);
+
+/// How long no stat begins a pass that failed: `ls -l` of broken layers would go over them again and again.
+const STAT_PAUSE: Duration = Duration::from_secs(5);
+
+/// Does something on a thread of its own; a panic ends that, and is told as one in an answer is. Says whether there is a
+/// thread for it.
+pub(super) fn aside(name: &'static str, act: impl FnOnce() + Send + 'static) -> bool {
+    let fenced = move || {
+        if catch_unwind(AssertUnwindSafe(act)).is_err() {
+            log::error!("bug: {name} panicked");
+        }
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(fenced).is_ok()
+}
 
 impl State {
     fn plan(&self, path: String) -> Plan<'_> {
@@ -121,7 +136,9 @@ impl State {
     pub(super) fn grow_a_while(&self, id: SlotId) {
         let Some(state) = self.myself.upgrade() else { return };
         // Others who ask meanwhile wait here, and not each in a thread of its own for as long as the pass takes.
-        if self.slot(id).is_ok_and(|slot| slot.is_growing_for(MAX_STAT_WAIT) || slot.grown().is_some()) {
+        let is_vain =
+            |slot: Arc<Slot>| slot.is_growing_or_failed(MAX_STAT_WAIT, STAT_PAUSE) || slot.grown().is_some();
+        if self.slot(id).is_ok_and(is_vain) {
             return;
         }
         let (done_in, done) = std::sync::mpsc::channel();
@@ -129,7 +146,7 @@ impl State {
             let _ = state.tree(id).inspect_err(|e| state.report(Ino::root_of(id), e));
             let _ = done_in.send(());
         };
-        if std::thread::Builder::new().name("stat".to_owned()).spawn(grow).is_ok() {
+        if aside("stat", grow) {
             let _ = done.recv_timeout(MAX_STAT_WAIT);
         }
     }
