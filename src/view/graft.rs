@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use super::error::Error;
-use super::files::{Files, LayerClaim};
+use super::files::Files;
 use super::ino::{Ino, SlotId};
 use super::skeleton::{Kind, Skeleton};
 use super::stack::Stack;
 use crate::image::{Entry, PlatformImage, Referrer};
+use crate::oci::Descriptor;
 
 /// What grows at a place, once somebody looks.
 #[derive(Clone)]
@@ -43,7 +44,7 @@ pub(super) enum Graft {
     /// `referrers/<name>/`.
     Referrer(Arc<Referrer>),
     /// `diffs/N/`: one layer's own files.
-    Diff(u32, Arc<LayerClaim>),
+    Diff(u32, Arc<Stack>),
     /// `rootfs/`: the layers applied.
     Rootfs(Arc<Stack>),
     /// `at/N/`: the layers up to this one applied.
@@ -60,12 +61,12 @@ impl Graft {
         matches!(self, Self::Diff(..) | Self::Rootfs(_) | Self::At(..) | Self::Deleted(..))
     }
 
-    /// Returns the blobs that growing takes a pass over.
-    pub(super) fn layers(&self) -> Vec<&LayerClaim> {
+    /// Returns the blobs that growing reads.
+    pub(super) fn blobs(&self) -> Vec<&Descriptor> {
         match self {
-            Self::Diff(_, claim) => vec![claim],
-            Self::Rootfs(stack) | Self::Deleted(_, stack) => stack.layers(None).collect(),
-            Self::At(last, stack) => stack.layers(Some(*last)).collect(),
+            Self::Diff(number, stack) => stack.blobs_of(*number).collect(),
+            Self::Rootfs(stack) | Self::Deleted(_, stack) => stack.blobs(None).collect(),
+            Self::At(last, stack) => stack.blobs(Some(*last)).collect(),
             _ => Vec::new(),
         }
     }

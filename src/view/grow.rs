@@ -62,7 +62,10 @@ impl State {
     pub(super) fn tree(&self, id: SlotId) -> Result<Arc<Tree>> {
         let slot = self.slot(id)?;
         let tree = slot.tree(|| self.grow(id, &slot.graft))?;
-        if let (Graft::At(..), Tree::Files(files)) = (&slot.graft, &*tree) {
+        // The last one is the root filesystem, which is kept: letting it go would free nothing.
+        if let (Graft::At(last, stack), Tree::Files(files)) = (&slot.graft, &*tree)
+            && !stack.is_whole(*last)
+        {
             for oldest in self.loose.touch(id, || files.memory()) {
                 self.slot(oldest)?.let_go();
             }
@@ -83,15 +86,16 @@ impl State {
         let mut problem = |what: String, count| {
             self.catalog.problems().add_for(&Problem::new(&*shown, what), count);
         };
-        let (store, options, problem) = (&self.layers, &self.options, &mut problem);
+        let (catalog, store, options, problem) = (&self.catalog, &self.layers, &self.options, &mut problem);
         match graft {
-            Graft::Diff(number, claim) => {
-                Ok(Tree::Files(Files::of_layer(store, *number, claim, options, problem)?.into()))
+            Graft::Diff(number, stack) => {
+                let claim = stack.claim(*number, catalog)?;
+                Ok(Tree::Files(Files::of_layer(store, *number, &claim, options, problem)?.into()))
             }
-            Graft::Rootfs(stack) => Ok(Tree::Files(stack.whole(store, options, problem)?)),
-            Graft::At(last, stack) => Ok(Tree::Files(stack.at(*last, store, options, problem)?)),
+            Graft::Rootfs(stack) => Ok(Tree::Files(stack.whole(catalog, store, options, problem)?)),
+            Graft::At(last, stack) => Ok(Tree::Files(stack.at(*last, catalog, store, options, problem)?)),
             Graft::Deleted(number, stack) => {
-                Ok(Tree::Files(stack.deleted(*number, store, options, problem)?))
+                Ok(Tree::Files(stack.deleted(*number, catalog, store, options, problem)?))
             }
             _ => {
                 let prefix = if path.is_empty() { path } else { path + "/" };
@@ -123,12 +127,12 @@ impl State {
         Ok(first)
     }
 
-    /// Says whether growing a tree takes a blink: its layers are small, and on this machine.
+    /// Says whether growing a tree takes a blink: what it reads is small, and on this machine.
     pub(super) fn grows_quickly(&self, graft: &Graft) -> bool {
-        let layers = graft.layers();
+        let blobs = graft.blobs();
         let limit = if matches!(graft, Graft::Rootfs(_)) { MAX_STAT_PASS } else { MAX_STAT_PASS_OF_LAYER };
-        let bytes = layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.size));
-        bytes <= limit && layers.iter().all(|layer| self.catalog.store().is_near(&layer.descriptor))
+        let bytes = blobs.iter().fold(0, |sum: u64, blob| sum.saturating_add(blob.size));
+        bytes <= limit && blobs.iter().all(|blob| self.catalog.store().is_near(blob))
     }
 
     /// Grows a tree, and waits a while for it. The directory is there whether or not it can be listed: listing says

@@ -176,9 +176,9 @@ impl View {
         Pace::new(self.state.tells_xattrs_at_once(ino), || self.state.is_of_layers(ino))
     }
 
-    /// Says what [`View::read`] takes. What is not at hand comes out of a blob.
+    /// Says what [`View::read`] takes.
     pub fn pace_of_read(&self, ino: Ino, offset: u64, len: usize) -> Pace {
-        Pace::new(self.state.reads_at_once(ino, offset, len), || true)
+        Pace::new(self.state.reads_at_once(ino, offset, len), || self.state.is_of_blobs(ino))
     }
 
     /// Returns how many processors are at work for reads to come.
