@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use super::blobs::BlobTable;
 use super::error::Error;
-use super::files::{LayerClaim, MAX_LAYERS};
+use super::files::MAX_LAYERS;
 use super::graft::Graft;
 use super::skeleton::{Content, Skeleton};
 use super::stack::Stack;
-use super::{ViewOptions, history, names};
+use super::{ViewOptions, names};
 use crate::blob::BlobError;
 use crate::image::{Catalog, Class, Entry, Form, Image, ImageError, PlatformImage};
 use crate::oci::{
-    ANNOTATION_TITLE, Annotations, Data, Descriptor, DescriptorError, Digest, ImageConfig, Manifest,
-    Platform, pretty,
+    ANNOTATION_TITLE, Annotations, Data, Descriptor, DescriptorError, Digest, Manifest, Platform, pretty,
 };
 use crate::problems::Problem;
 
@@ -256,24 +255,18 @@ impl Plan<'_> {
         let entry = &image.entry;
         let mut tree = Skeleton::new();
         let manifest = self.head(&mut tree, entry);
-        let config = self.config(&mut tree, &entry.descriptor, &manifest);
-        match &manifest {
+        self.config(&mut tree, &entry.descriptor, &manifest);
+        match manifest {
             Ok(manifest) => {
-                self.layers(&mut tree, manifest);
-                self.contents(&mut tree, manifest, &config);
-                match config {
-                    Ok(config) => {
-                        self.check_platform(image, &config);
-                        tree.text(0, names::HISTORY, history::table(&config, &manifest.layers));
-                    }
-                    Err(e) => tree.file(0, names::HISTORY, Content::Failed(Box::new(e.into()), 1)),
-                }
+                self.layers(&mut tree, &manifest);
+                let stack = Arc::new(Stack::new(entry, manifest, &self.path));
+                self.contents(&mut tree, &stack);
+                tree.file(0, names::HISTORY, Content::History(stack));
             }
             Err(e) => {
-                for name in [names::LAYERS, names::DIFFS, names::ROOTFS, names::AT, names::DELETED] {
-                    tree.graft(0, name, Graft::Failed(Box::new(e.clone().into())));
-                }
-                tree.file(0, names::HISTORY, Content::Failed(Box::new(e.clone().into()), 1));
+                self.no_contents(&mut tree, &e.clone().into());
+                tree.graft(0, names::LAYERS, Graft::Failed(Box::new(e.clone().into())));
+                tree.file(0, names::HISTORY, Content::Failed(Box::new(e.into()), 1));
             }
         }
         tree.graft(0, names::PRETTY, Graft::Pretty(entry.clone()));
@@ -332,33 +325,22 @@ impl Plan<'_> {
         tree.text(0, names::DIGEST, format!("{}\n", entry.descriptor.digest));
     }
 
-    /// Adds config.json and image-id, and returns the configuration.
-    fn config(
-        &self,
-        tree: &mut Skeleton,
-        of: &Descriptor,
-        manifest: &Result<Manifest, ImageError>,
-    ) -> Result<ImageConfig, ImageError> {
+    /// Adds config.json and image-id, for which nothing is read.
+    fn config(&self, tree: &mut Skeleton, of: &Descriptor, manifest: &Result<Manifest, ImageError>) {
         let described = match manifest {
             Ok(Manifest { config: Some(described), .. }) => described.clone().map_err(ImageError::from),
             Ok(_) => Err(ImageError::NoConfig(of.digest.clone())),
             Err(e) => Err(e.clone()),
         };
-        match (&described, manifest) {
-            (Ok(descriptor), Ok(manifest)) => {
-                tree.file(0, names::CONFIG, self.blob(descriptor, names::CONFIG));
+        match described {
+            Ok(descriptor) => {
+                tree.file(0, names::CONFIG, self.blob(&descriptor, names::CONFIG));
                 tree.text(0, names::IMAGE_ID, format!("{}\n", descriptor.digest));
-                let config = self.catalog.config(of, manifest);
-                if let Err(e) = &config {
-                    self.problem(names::CONFIG, e);
-                }
-                config
             }
-            (Ok(_), Err(e)) | (Err(e), _) => {
+            Err(e) => {
                 for name in [names::CONFIG, names::IMAGE_ID] {
                     tree.file(0, name, Content::Failed(Box::new(e.clone().into()), 1));
                 }
-                Err(e.clone())
             }
         }
     }
@@ -372,36 +354,34 @@ impl Plan<'_> {
     }
 
     /// Adds `diffs/`, `rootfs`, `at/` and `deleted/`, which grow when somebody looks inside.
-    fn contents(&self, tree: &mut Skeleton, manifest: &Manifest, config: &Result<ImageConfig, ImageError>) {
-        let (found, limit) = (manifest.layers.len(), MAX_LAYERS);
-        if found > limit {
-            for name in [names::DIFFS, names::ROOTFS, names::AT, names::DELETED] {
-                tree.graft(0, name, Graft::Failed(Box::new(Error::TooManyLayers { found, limit })));
-            }
-            return;
+    fn contents(&self, tree: &mut Skeleton, stack: &Arc<Stack>) {
+        let found = stack.layers().len();
+        if found > MAX_LAYERS {
+            return self.no_contents(tree, &Error::TooManyLayers { found, limit: MAX_LAYERS });
         }
-        let directory = tree.directory(0, names::DIFFS);
-        for (n, layer) in manifest.layers.iter().enumerate() {
-            let graft = match (layer, u32::try_from(n)) {
-                (Ok(descriptor), Ok(number)) => {
-                    let diff_id = config.as_ref().ok().and_then(|c| c.diff_ids.get(n)?.clone().ok());
-                    Graft::Diff(number, Arc::new(LayerClaim { descriptor: descriptor.clone(), diff_id }))
-                }
-                (Err(e), _) => Graft::Failed(Box::new(e.clone().into())),
-                (_, Err(_)) => Graft::Failed(Box::new(Error::TooManyTrees)),
+        let directories = [names::DIFFS, names::AT, names::DELETED].map(|name| tree.directory(0, name));
+        let [diffs, at, deleted] = directories;
+        for (number, layer) in (0_u32..).zip(stack.layers()) {
+            let name = number.to_string();
+            let diff = match layer {
+                Ok(_) => Graft::Diff(number, stack.clone()),
+                Err(e) => Graft::Failed(Box::new(e.clone().into())),
             };
-            tree.graft(directory, &n.to_string(), graft);
-        }
-        let stack = Arc::new(Stack::new(manifest, config));
-        let (at, deleted) = (tree.directory(0, names::AT), tree.directory(0, names::DELETED));
-        for (n, number) in (0..manifest.layers.len()).zip(0_u32..) {
-            tree.graft(at, &n.to_string(), Graft::At(number, stack.clone()));
+            tree.graft(diffs, &name, diff);
+            tree.graft(at, &name, Graft::At(number, stack.clone()));
             // Nothing comes after the last layer that could delete from it.
-            if n + 1 < manifest.layers.len() {
-                tree.graft(deleted, &n.to_string(), Graft::Deleted(number, stack.clone()));
+            if !stack.is_whole(number) {
+                tree.graft(deleted, &name, Graft::Deleted(number, stack.clone()));
             }
         }
-        tree.graft(0, names::ROOTFS, Graft::Rootfs(stack));
+        tree.graft(0, names::ROOTFS, Graft::Rootfs(stack.clone()));
+    }
+
+    /// Adds them where they cannot be had.
+    fn no_contents(&self, tree: &mut Skeleton, why: &Error) {
+        for name in [names::DIFFS, names::ROOTFS, names::AT, names::DELETED] {
+            tree.graft(0, name, Graft::Failed(Box::new(why.clone())));
+        }
     }
 
     /// Adds `files/`: an artifact's layers by their titles.
@@ -471,13 +451,6 @@ impl Plan<'_> {
                 self.problem(name, e);
                 Content::Failed(Box::new(e.clone().into()), 1)
             }
-        }
-    }
-
-    /// The descriptor is what selects an image, the configuration what it is (rule 61).
-    fn check_platform(&self, image: &PlatformImage, config: &ImageConfig) {
-        if let Some(what) = image.entry.contradiction(config) {
-            self.problem(names::DESCRIPTOR, &what);
         }
     }
 

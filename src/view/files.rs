@@ -278,9 +278,6 @@ fn opened(
     claims: &[LayerClaim],
     problem: &mut dyn FnMut(String, u64),
 ) -> Result<Vec<Arc<Layer>>, Error> {
-    if claims.len() > MAX_LAYERS {
-        return Err(Error::TooManyLayers { found: claims.len(), limit: MAX_LAYERS });
-    }
     let layers = open_all(store, claims)?;
     for (n, (layer, claim)) in layers.iter().zip(claims).enumerate() {
         tell(layer, &claim.descriptor, &format!("layer {n}: "), problem);

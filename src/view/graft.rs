@@ -1,16 +1,17 @@
 //! Places where a tree appears when somebody first looks, and the trees that appeared.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::error::Error;
-use super::files::{Files, LayerClaim};
+use super::files::Files;
 use super::ino::{Ino, SlotId};
 use super::skeleton::{Kind, Skeleton};
 use super::stack::Stack;
 use crate::image::{Entry, PlatformImage, Referrer};
+use crate::oci::Descriptor;
 
 /// What grows at a place, once somebody looks.
 #[derive(Clone)]
@@ -43,7 +44,7 @@ pub(super) enum Graft {
     /// `referrers/<name>/`.
     Referrer(Arc<Referrer>),
     /// `diffs/N/`: one layer's own files.
-    Diff(u32, Arc<LayerClaim>),
+    Diff(u32, Arc<Stack>),
     /// `rootfs/`: the layers applied.
     Rootfs(Arc<Stack>),
     /// `at/N/`: the layers up to this one applied.
@@ -60,12 +61,12 @@ impl Graft {
         matches!(self, Self::Diff(..) | Self::Rootfs(_) | Self::At(..) | Self::Deleted(..))
     }
 
-    /// Returns the blobs that growing takes a pass over.
-    pub(super) fn layers(&self) -> Vec<&LayerClaim> {
+    /// Returns the blobs that growing reads.
+    pub(super) fn blobs(&self) -> Vec<&Descriptor> {
         match self {
-            Self::Diff(_, claim) => vec![claim],
-            Self::Rootfs(stack) | Self::Deleted(_, stack) => stack.layers(None).collect(),
-            Self::At(last, stack) => stack.layers(Some(*last)).collect(),
+            Self::Diff(number, stack) => stack.blobs_of(*number).collect(),
+            Self::Rootfs(stack) | Self::Deleted(_, stack) => stack.blobs(None).collect(),
+            Self::At(last, stack) => stack.blobs(Some(*last)).collect(),
             _ => Vec::new(),
         }
     }
@@ -129,12 +130,13 @@ pub(super) struct Slot {
     pub(super) name: Box<str>,
     pub(super) graft: Graft,
     grown: RwLock<Option<Arc<Tree>>>,
-    growing: Mutex<()>,
+    /// Held while the tree grows; when that failed last.
+    growing: Mutex<Option<Instant>>,
 }
 
 impl Slot {
     pub(super) fn new(parent: Ino, name: &str, graft: Graft) -> Self {
-        Self { parent, name: name.into(), graft, grown: RwLock::default(), growing: Mutex::new(()) }
+        Self { parent, name: name.into(), graft, grown: RwLock::default(), growing: Mutex::new(None) }
     }
 
     /// Returns the tree where it has grown already, without waiting.
@@ -148,18 +150,22 @@ impl Slot {
         if let Some(tree) = self.grown() {
             return Ok(tree);
         }
-        let _growing = self.growing.lock();
+        let mut failed = self.growing.lock();
         if let Some(tree) = self.grown() {
             return Ok(tree);
         }
-        let tree = Arc::new(grow()?);
+        let tree = Arc::new(grow().inspect_err(|_| *failed = Some(Instant::now()))?);
         *self.grown.write() = Some(tree.clone());
         Ok(tree)
     }
 
-    /// Says whether somebody grows the tree now, after waiting for that to end for at most so long.
-    pub(super) fn is_growing_for(&self, most: Duration) -> bool {
-        self.growing.try_lock_for(most).is_none()
+    /// Says whether somebody grows the tree now, after waiting for that to end for at most `most`, or it failed less than
+    /// `pause` ago.
+    pub(super) fn is_growing_or_failed(&self, most: Duration, pause: Duration) -> bool {
+        match self.growing.try_lock_for(most) {
+            None => true,
+            Some(failed) => failed.is_some_and(|at| at.elapsed() < pause),
+        }
     }
 
     /// Lets the tree go, until somebody looks again.

@@ -1,6 +1,7 @@
 //! How trees grow: at a first look, once, and what a stat may wait for.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,20 @@ const MAX_STAT_PASS_OF_LAYER: u64 = 1 << 20;
 /// How long such a stat waits at most: a bomb is small as well. The pass goes on.
 const MAX_STAT_WAIT: Duration = Duration::from_secs(1);
 
+/// How long no stat begins a pass that failed: `ls -l` of broken layers would go over them again and again.
+const STAT_PAUSE: Duration = Duration::from_secs(5);
+
+/// Does something on a thread of its own; a panic ends that, and is told as one in an answer is. Says whether there is a
+/// thread for it.
+pub(super) fn aside(name: &'static str, act: impl FnOnce() + Send + 'static) -> bool {
+    let fenced = move || {
+        if catch_unwind(AssertUnwindSafe(act)).is_err() {
+            log::error!("bug: {name} panicked");
+        }
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(fenced).is_ok()
+}
+
 impl State {
     fn plan(&self, path: String) -> Plan<'_> {
         Plan { catalog: &self.catalog, blobs: &self.blobs, options: &self.options, root: self.root(), path }
@@ -47,7 +62,10 @@ impl State {
     pub(super) fn tree(&self, id: SlotId) -> Result<Arc<Tree>> {
         let slot = self.slot(id)?;
         let tree = slot.tree(|| self.grow(id, &slot.graft))?;
-        if let (Graft::At(..), Tree::Files(files)) = (&slot.graft, &*tree) {
+        // The last one is the root filesystem, which is kept: letting it go would free nothing.
+        if let (Graft::At(last, stack), Tree::Files(files)) = (&slot.graft, &*tree)
+            && !stack.is_whole(*last)
+        {
             for oldest in self.loose.touch(id, || files.memory()) {
                 self.slot(oldest)?.let_go();
             }
@@ -68,15 +86,16 @@ impl State {
         let mut problem = |what: String, count| {
             self.catalog.problems().add_for(&Problem::new(&*shown, what), count);
         };
-        let (store, options, problem) = (&self.layers, &self.options, &mut problem);
+        let (catalog, store, options, problem) = (&self.catalog, &self.layers, &self.options, &mut problem);
         match graft {
-            Graft::Diff(number, claim) => {
-                Ok(Tree::Files(Files::of_layer(store, *number, claim, options, problem)?.into()))
+            Graft::Diff(number, stack) => {
+                let claim = stack.claim(*number, catalog)?;
+                Ok(Tree::Files(Files::of_layer(store, *number, &claim, options, problem)?.into()))
             }
-            Graft::Rootfs(stack) => Ok(Tree::Files(stack.whole(store, options, problem)?)),
-            Graft::At(last, stack) => Ok(Tree::Files(stack.at(*last, store, options, problem)?)),
+            Graft::Rootfs(stack) => Ok(Tree::Files(stack.whole(catalog, store, options, problem)?)),
+            Graft::At(last, stack) => Ok(Tree::Files(stack.at(*last, catalog, store, options, problem)?)),
             Graft::Deleted(number, stack) => {
-                Ok(Tree::Files(stack.deleted(*number, store, options, problem)?))
+                Ok(Tree::Files(stack.deleted(*number, catalog, store, options, problem)?))
             }
             _ => {
                 let prefix = if path.is_empty() { path } else { path + "/" };
@@ -108,12 +127,12 @@ impl State {
         Ok(first)
     }
 
-    /// Says whether growing a tree takes a blink: its layers are small, and on this machine.
+    /// Says whether growing a tree takes a blink: what it reads is small, and on this machine.
     pub(super) fn grows_quickly(&self, graft: &Graft) -> bool {
-        let layers = graft.layers();
+        let blobs = graft.blobs();
         let limit = if matches!(graft, Graft::Rootfs(_)) { MAX_STAT_PASS } else { MAX_STAT_PASS_OF_LAYER };
-        let bytes = layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.size));
-        bytes <= limit && layers.iter().all(|layer| self.catalog.store().is_near(&layer.descriptor))
+        let bytes = blobs.iter().fold(0, |sum: u64, blob| sum.saturating_add(blob.size));
+        bytes <= limit && blobs.iter().all(|blob| self.catalog.store().is_near(blob))
     }
 
     /// Grows a tree, and waits a while for it. The directory is there whether or not it can be listed: listing says
@@ -121,7 +140,9 @@ impl State {
     pub(super) fn grow_a_while(&self, id: SlotId) {
         let Some(state) = self.myself.upgrade() else { return };
         // Others who ask meanwhile wait here, and not each in a thread of its own for as long as the pass takes.
-        if self.slot(id).is_ok_and(|slot| slot.is_growing_for(MAX_STAT_WAIT) || slot.grown().is_some()) {
+        let is_vain =
+            |slot: Arc<Slot>| slot.is_growing_or_failed(MAX_STAT_WAIT, STAT_PAUSE) || slot.grown().is_some();
+        if self.slot(id).is_ok_and(is_vain) {
             return;
         }
         let (done_in, done) = std::sync::mpsc::channel();
@@ -129,7 +150,7 @@ impl State {
             let _ = state.tree(id).inspect_err(|e| state.report(Ino::root_of(id), e));
             let _ = done_in.send(());
         };
-        if std::thread::Builder::new().name("stat".to_owned()).spawn(grow).is_ok() {
+        if aside("stat", grow) {
             let _ = done.recv_timeout(MAX_STAT_WAIT);
         }
     }

@@ -48,7 +48,8 @@ fn align(rows: &[[String; 5]]) -> String {
 pub fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "kB", "MB", "GB", "TB"] {
-        if value < 1000.0 {
+        // From here on it would be rounded to 1000.0.
+        if value < 999.95 {
             return match unit {
                 "B" => format!("{bytes} B"),
                 _ => format!("{value:.1} {unit}"),
@@ -90,6 +91,20 @@ mod tests {
              1  1.2 MB                        RUN y       c\n    \
              -       -                        z\n"
         );
+    }
+
+    #[test]
+    fn sizes_have_three_digits_before_the_point_at_most() {
+        for (bytes, shown) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (999_949, "999.9 kB"),
+            (999_950, "1.0 MB"),
+            (999_950_000_000_000, "1.0 PB"),
+        ] {
+            assert_eq!(size(bytes), shown);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::blobs::BlobId;
+use super::grow::aside;
 
 /// How long the count is waited for.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -86,8 +87,7 @@ impl Links {
             Progress::Counting { since } => since,
             Progress::Idle | Progress::Failed { .. } => {
                 let links = self.clone();
-                let thread = std::thread::Builder::new().name("links".to_owned());
-                if thread.spawn(move || links.end(count())).is_err() {
+                if !aside("links", move || links.end(count())) {
                     return;
                 }
                 Instant::now()

@@ -58,7 +58,7 @@ pub struct ViewOptions {
     /// How absolute symlinks of the image are shown.
     pub symlinks: Symlinks,
     /// What `.ocifs/stats` says of the cage.
-    pub cage: std::sync::Arc<CageStats>,
+    pub cage: Arc<CageStats>,
 }
 
 /// How absolute symlinks of an image are shown. Followed from a mount, they lead into the host.
@@ -124,12 +124,12 @@ impl View {
 
     /// Returns the directory a directory stands in; the root stands in itself.
     pub fn parent(&self, ino: Ino) -> Result<Ino> {
-        self.state.parent(ino)
+        self.reported(ino, || self.state.parent(ino))
     }
 
     /// Returns where a symlink points.
     pub fn link_target(&self, ino: Ino) -> Result<Vec<u8>> {
-        self.state.link_target(ino)
+        self.reported(ino, || self.state.link_target(ino))
     }
 
     /// Reads at most `len` bytes from `offset` on; fewer means the end.
@@ -142,12 +142,12 @@ impl View {
 
     /// Returns one extended attribute of a node.
     pub fn xattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
-        self.state.xattr(ino, name)
+        self.reported(ino, || self.state.xattr(ino, name))
     }
 
     /// Returns the extended attributes of a node.
     pub fn xattrs(&self, ino: Ino) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        self.state.xattrs(ino)
+        self.reported(ino, || self.state.xattrs(ino))
     }
 
     /// Returns the size of everything.
@@ -176,9 +176,9 @@ impl View {
         Pace::new(self.state.tells_xattrs_at_once(ino), || self.state.is_of_layers(ino))
     }
 
-    /// Says what [`View::read`] takes. What is not at hand comes out of a blob.
+    /// Says what [`View::read`] takes.
     pub fn pace_of_read(&self, ino: Ino, offset: u64, len: usize) -> Pace {
-        Pace::new(self.state.reads_at_once(ino, offset, len), || true)
+        Pace::new(self.state.reads_at_once(ino, offset, len), || self.state.is_of_blobs(ino))
     }
 
     /// Returns how many processors are at work for reads to come.

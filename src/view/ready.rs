@@ -4,7 +4,7 @@
 use super::blobs::BlobId;
 use super::graft::{Graft, Tree};
 use super::ino::{Ino, SlotId};
-use super::skeleton::Kind;
+use super::skeleton::{Content, Kind};
 use super::state::State;
 use crate::image::Class;
 
@@ -35,6 +35,11 @@ impl State {
         Self::place(ino).and_then(|(slot, _)| self.slot(slot)).is_ok_and(|slot| slot.graft.is_files())
     }
 
+    /// Says whether a file's bytes come out of a blob.
+    pub(super) fn is_of_blobs(&self, ino: Ino) -> bool {
+        Self::parts(ino).is_ok_and(|(slot, _)| slot == SlotId::BLOBS) || self.is_of_layers(ino)
+    }
+
     /// Says whether listing reads nothing: neither to grow the tree, nor to know what is in it.
     pub(super) fn lists_at_once(&self, ino: Ino) -> bool {
         let Ok((slot, _)) = Self::place(ino) else { return true };
@@ -60,6 +65,7 @@ impl State {
             let is_directory = found.is_some_and(|found| matches!(found.kind, Kind::Directory(_)));
             if found.is_some_and(|found| !found.when.is_none_or(told))
                 || (skeleton.is_conditional && is_directory)
+                || !skeleton.is_described_at_once(child)
             {
                 return false;
             }
@@ -74,9 +80,11 @@ impl State {
         let Ok((slot, node)) = Self::parts(ino) else { return true };
         match slot {
             SlotId::BLOBS => self.links_at_once(),
-            _ => self
-                .slot(slot)
-                .is_ok_and(|slot| slot.grown().is_some() || (node == 0 && !slot.graft.is_files())),
+            _ => self.slot(slot).is_ok_and(|slot| match slot.grown().as_deref() {
+                Some(Tree::Skeleton { skeleton, .. }) => skeleton.is_described_at_once(node),
+                Some(Tree::Files(_)) => true,
+                None => node == 0 && !slot.graft.is_files(),
+            }),
         }
     }
 
@@ -109,7 +117,10 @@ impl State {
         let Ok(here) = self.slot(slot) else { return true };
         match here.grown().as_deref() {
             Some(Tree::Files(files)) => files.is_at_hand(node, offset, len as u64),
-            Some(Tree::Skeleton { .. }) => true,
+            Some(Tree::Skeleton { skeleton, .. }) => {
+                let kind = skeleton.node(node).map(|node| &node.kind);
+                !matches!(kind, Some(Kind::File(Content::History(_))))
+            }
             None => false,
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::blobs::BlobId;
 use super::error::Error;
 use super::graft::Graft;
+use super::stack::Stack;
 use crate::image::Class;
 
 /// A tree of what is known without looking into blobs. Node 0 is its root; children are sorted by their bytes.
@@ -41,6 +42,8 @@ pub(super) enum Content {
     Blob(BlobId),
     /// Text made when the tree was built.
     Text(Arc<Vec<u8>>),
+    /// The history of a platform, for which its configuration is read when somebody asks.
+    History(Arc<Stack>),
     /// Something that should be there and cannot be read; the size is what is claimed.
     Failed(Box<Error>, u64),
     /// The list of problems, as it is when it is read.
@@ -160,6 +163,14 @@ impl Skeleton {
 
     pub(super) fn node(&self, number: u32) -> Option<&Node> {
         self.nodes.get(number as usize)
+    }
+
+    /// Says whether a node is described without reading a document.
+    pub(super) fn is_described_at_once(&self, number: u32) -> bool {
+        match self.node(number).map(|node| &node.kind) {
+            Some(Kind::File(Content::History(stack))) => stack.is_config_known(),
+            _ => true,
+        }
     }
 
     /// Finds a child by name in a finished tree.

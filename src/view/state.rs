@@ -95,7 +95,7 @@ impl State {
         }
         match tree.graft(child) {
             Some(graft) => self.attr(Ino::root_of(graft)),
-            None => self.node_attr(slot, &tree, child),
+            None => self.node_attr(slot, &tree, child, true),
         }
     }
 
@@ -111,7 +111,7 @@ impl State {
         match slot {
             SlotId::BLOBS => self.blob_attr(BlobId(node)),
             _ if node == 0 => self.root_attr(slot, true),
-            _ => self.node_attr(slot, &*self.tree(slot)?, node),
+            _ => self.node_attr(slot, &*self.tree(slot)?, node, true),
         }
     }
 
@@ -138,7 +138,8 @@ impl State {
         }
     }
 
-    fn node_attr(&self, slot: SlotId, tree: &Tree, node: u32) -> Result<Attr> {
+    /// Describes a node of a tree; reads what that takes only if `eager`, for a listing must not wait.
+    fn node_attr(&self, slot: SlotId, tree: &Tree, node: u32, eager: bool) -> Result<Attr> {
         let (skeleton, ino) = match tree {
             Tree::Files(files) => return files.attr(slot, node, &self.options),
             Tree::Skeleton { skeleton, .. } => (skeleton, Ino::new(slot, node)),
@@ -159,6 +160,13 @@ impl State {
             }
             Kind::File(Content::Blob(id)) => return self.blob_attr(*id),
             Kind::File(Content::Text(text)) => file(FileKind::Regular, text.len() as u64, true),
+            Kind::File(Content::History(stack)) => {
+                let len = (eager || stack.is_config_known()).then(|| stack.history_len(&self.catalog));
+                match len {
+                    Some(Ok(len)) => file(FileKind::Regular, len as u64, true),
+                    None | Some(Err(_)) => file(FileKind::Regular, 1, false),
+                }
+            }
             Kind::File(Content::Failed(_, size)) => file(FileKind::Regular, *size, true),
             Kind::File(content @ (Content::Problems | Content::Stats)) => {
                 let text = self.live_text(content);
@@ -232,7 +240,7 @@ impl State {
                     if !self.is_listed(skeleton, child) {
                         continue;
                     }
-                    let mut attr = self.node_attr(slot, &tree, child)?;
+                    let mut attr = self.node_attr(slot, &tree, child, false)?;
                     // What cannot be told now is told when somebody looks for it: the kernel is not to keep it.
                     let known = |group| self.catalog.known_class(group).ok_or(());
                     attr.settled &= skeleton.is_shown(child, &known).is_ok();
@@ -296,6 +304,7 @@ impl State {
         match &skeleton.node(node).ok_or(Error::Stale)?.kind {
             Kind::Directory(_) | Kind::Graft(_) => Err(Error::IsADirectory),
             Kind::File(Content::Text(text)) => Ok(piece(text)),
+            Kind::File(Content::History(stack)) => Ok(piece(stack.history(&self.catalog)?.as_bytes())),
             Kind::File(Content::Failed(why, _)) => Err((**why).clone()),
             Kind::File(content @ (Content::Problems | Content::Stats)) => {
                 Ok(piece(self.live_text(content).as_bytes()))

@@ -1,8 +1,8 @@
 //! One test a bug, named after its symptom, with a comment that says what went wrong.
 
 use crate::kit::{
-    Layout, Mount, Platform, bytes, errno, list_errno, ls, named, read_errno, require_root, require_tool,
-    run, temp_dir, text,
+    Layout, Mount, PLATFORM, Platform, bytes, errno, list_errno, ls, named, read_errno, require_root,
+    require_tool, run, temp_dir, text,
 };
 use std::fs;
 use std::os::unix::fs::{lchown, symlink};
@@ -198,6 +198,32 @@ fn the_root_shows_its_image_once_it_can_be_told() {
     assert_eq!(text(mount.join(rootfs)), "x");
     assert_eq!(errno(fs::metadata(mount.join("images/signature:1"))), nix::libc::ENOENT);
     assert_eq!(text(mount.join("artifacts/signature:1/files/signature")), "text");
+}
+
+/// A platform whose configuration could not be read could not be listed at all, its layers included.
+#[test]
+fn a_platform_is_there_before_its_configuration_is() {
+    let (layout, sample) = Layout::sample();
+    let path = layout.file(&sample.config);
+    fs::remove_file(&path).unwrap();
+    symlink(&path, &path).unwrap();
+    let mount = Mount::new(layout.path());
+    let platform = mount.join(PLATFORM);
+    assert!(ls(&platform).contains(&"history".to_owned()));
+    assert_eq!(bytes(platform.join("layers/0")), sample.layers[0].bytes);
+    assert_eq!(text(platform.join("image-id")), format!("{}\n", sample.config.digest));
+    assert_eq!((ls(platform.join("diffs")).len(), ls(platform.join("deleted")).len()), (2, 1));
+    for name in ["diffs/0", "at/1", "deleted/0", "rootfs"] {
+        assert_eq!(list_errno(platform.join(name)), nix::libc::EIO, "{name}");
+    }
+    assert_eq!(read_errno(platform.join("history")), nix::libc::EIO);
+    assert!(mount.problems().iter().any(|line| line.starts_with(&format!("{PLATFORM}/config.json: "))));
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, &sample.config.bytes).unwrap();
+    let history = text(platform.join("history"));
+    assert!(history.contains("step number 1"), "{history}");
+    assert_eq!(fs::metadata(platform.join("history")).unwrap().len(), history.len() as u64);
+    assert_eq!(text(platform.join("rootfs/etc/motd")), "welcome\n");
 }
 
 /// Limits the daemon's file descriptors.
