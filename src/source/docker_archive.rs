@@ -5,6 +5,7 @@
 //! states. They are claims like any other: what is read later is checked against them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -14,7 +15,7 @@ use super::archive::Archive;
 use super::facts::Known;
 use super::members::Piece;
 use super::saved::{self, Saved};
-use super::{Source, SourceError};
+use super::{MAX_INDEX, Source, SourceError};
 use crate::codec::Compression;
 use crate::oci::{Algorithm, Digest, ImageConfig, MAX_DOCUMENT};
 use crate::problems::Problem;
@@ -22,12 +23,6 @@ use crate::read_at::ReadAt;
 
 /// Largest manifest.json we read. An image takes some kilobytes in it.
 const MAX_MANIFEST_JSON: u64 = 16 << 20;
-
-/// Most layers of all images together: 500 images of as many layers as builders make.
-const MAX_LAYERS: usize = 1 << 16;
-
-/// Most images that are made up. `docker save` of some hundred is a lot.
-const MAX_IMAGES: usize = 10_000;
 
 /// Longest name in a platform that is put into the index, in bytes.
 const MAX_PLATFORM_NAME: usize = 1 << 10;
@@ -93,14 +88,6 @@ impl DockerArchive {
             let has = saved.len();
             return Err(archive.refuse(format!("there is no image @{n}: it has {has}, counted from @0")));
         }
-        let layers = saved.iter().flatten().map(|saved| saved.layers.len()).sum::<usize>();
-        if saved.len() > MAX_IMAGES || layers > MAX_LAYERS {
-            return Err(archive.refuse(format!(
-                "its manifest.json names {} images with {layers} layers, and ocifs takes at most {MAX_IMAGES} with \
-                 {MAX_LAYERS}",
-                saved.len()
-            )));
-        }
         let mut problems = archive.problems().to_vec();
         let images = find(&archive, &saved, only, &mut problems);
         if images.is_empty() {
@@ -109,7 +96,7 @@ impl DockerArchive {
             return Err(archive.refuse(format!("its manifest.json has no usable image{why}")));
         }
         let layers = describe_layers(&archive, &images)?;
-        let (index, blobs) = make_up(&images, &layers);
+        let (index, blobs) = make_up(&images, &layers).map_err(|what| archive.refuse(what))?;
         Ok(Self { archive, index, blobs, problems })
     }
 }
@@ -232,11 +219,11 @@ fn describe_layers(
     Ok(described)
 }
 
-/// Makes up the index and the manifests.
+/// Makes up the index and the manifests. Fails where the index were larger than any that is read.
 fn make_up(
     images: &[Found<'_>],
     described: &HashMap<(u64, u64), Known>,
-) -> (Vec<u8>, BTreeMap<Digest, Blob>) {
+) -> Result<(Vec<u8>, BTreeMap<Digest, Blob>), String> {
     // A layer that is not under its name may be there under another image's.
     let mut plain: HashMap<&Digest, &Piece> = HashMap::new();
     for FoundLayer { piece, diff_id } in images.iter().flat_map(|image| &image.layers) {
@@ -247,7 +234,8 @@ fn make_up(
         }
     }
     let mut blobs = BTreeMap::new();
-    let mut entries = Vec::new();
+    // Text at once: as a value, an entry takes ten times as much.
+    let mut index = String::from(r#"{"manifests":["#);
     for image in images {
         let mut layers = Vec::with_capacity(image.layers.len());
         for FoundLayer { piece, diff_id } in &image.layers {
@@ -277,16 +265,21 @@ fn make_up(
             entry["platform"] = platform.clone();
         }
         blobs.insert(digest, Blob::Made(manifest.into()));
-        if image.saved.tags.is_empty() {
-            entries.push(entry.clone());
-        }
-        for tag in &image.saved.tags {
-            entry["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
-            entries.push(entry.clone());
+        let names = image.saved.tags.iter().map(Some);
+        let unnamed = image.saved.tags.is_empty().then_some(None);
+        for name in names.chain(unnamed) {
+            if let Some(name) = name {
+                entry["annotations"] = json!({"org.opencontainers.image.ref.name": name});
+            }
+            let comma = if index.ends_with('[') { "" } else { "," };
+            write!(index, "{comma}{entry}").expect("a string takes everything");
+            if index.len() as u64 > MAX_INDEX {
+                return Err(format!("its images would make an index above {MAX_INDEX} bytes"));
+            }
         }
     }
-    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries});
-    (index.to_string().into_bytes(), blobs)
+    write!(index, r#"],"mediaType":"{INDEX}","schemaVersion":2}}"#).expect("a string takes everything");
+    Ok((index.into_bytes(), blobs))
 }
 
 fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Value {

@@ -6,6 +6,7 @@ use crate::kit::{
 };
 use std::fs;
 use std::os::unix::fs::{lchown, symlink};
+use std::process::Command;
 
 const SOMEBODY: u32 = 1234;
 
@@ -122,6 +123,46 @@ fn a_link_tells_nothing_of_what_its_owner_cannot_see() {
         assert!(problems.iter().any(|line| line.ends_with(&what)), "{problems:?}");
     }
     assert_eq!(fs::metadata(mount.join("blobs/sha256").join(&names[4])).unwrap().len(), 12);
+}
+
+/// A manifest.json of many small parts was made into values eighty times as long before anybody counted them, and a few
+/// kilobytes of archive took gigabytes.
+#[test]
+fn a_docker_archive_of_nothing_but_small_parts_takes_little_memory() {
+    require_tool("prlimit");
+    let directory = temp_dir();
+    let archive = directory.join("a.tar");
+    let image = |members: &str| format!("[{{{members}}}]");
+    for (manifest, said) in [
+        (format!("[{}7]", r#"{"a":0},"#.repeat(2_000_000)), "names 2000001 images with 0 layers"),
+        (
+            image(&format!(r#"{}"Config":"c""#, r#""":0,"#.repeat(3_000_000))),
+            "its configuration \"c\": not in",
+        ),
+        (
+            image(&format!(r#""Config":"c","Layers":[{}""]"#, r#""","#.repeat(5_000_000))),
+            "with 5000001 layers",
+        ),
+        (
+            image(&format!(r#""Config":"c","RepoTags":[{}""]"#, r#""","#.repeat(5_000_000))),
+            "and 5000001 names",
+        ),
+    ] {
+        fs::write(directory.join("manifest.json"), manifest).unwrap();
+        run(Command::new("tar")
+            .arg("-cf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(directory.path())
+            .arg("manifest.json"))
+        .ok();
+        let mut ocifs = Mount::command(&directory);
+        ocifs.arg("inspect").arg(&archive);
+        let mut prlimit = Command::new("prlimit");
+        let done = run(prlimit.arg("--as=250000000").arg(ocifs.get_program()).args(ocifs.get_args()));
+        assert_eq!(done.code(), 1, "{}", done.stderr);
+        assert!(done.stderr.contains(said), "{}", done.stderr);
+    }
 }
 
 /// What could not be read because the daemon had no file descriptors left was built into the tree, and missing for good.
@@ -242,7 +283,7 @@ fn the_root_shows_its_image_once_it_can_be_told() {
 /// Limits the daemon's file descriptors.
 #[track_caller]
 fn limit(mount: &Mount, soft: &str) {
-    let mut prlimit = std::process::Command::new("prlimit");
+    let mut prlimit = Command::new("prlimit");
     run(prlimit.args(["--pid", &mount.daemon().to_string()]).arg(format!("--nofile={soft}:"))).ok();
 }
 
