@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::archive::Archive;
 use super::facts::Known;
 use super::members::Piece;
-use super::saved::{self, Saved};
+use super::saved::{self, Images, Saved};
 use super::{MAX_INDEX, Source, SourceError};
 use crate::codec::Compression;
 use crate::oci::{Algorithm, Digest, ImageConfig, MAX_DOCUMENT};
@@ -74,13 +74,8 @@ struct FoundLayer {
 }
 
 impl DockerArchive {
-    /// Takes the images of the manifest.json in `archive`: all of them, or the one of this number.
-    pub(super) fn new(archive: Archive, only: Option<usize>) -> Result<Self, SourceError> {
-        let json = archive.document(b"manifest.json", MAX_MANIFEST_JSON).map_err(|e| match e {
-            SourceError::Io(_) | SourceError::NotALayout { .. } => e,
-            other => archive.refuse(format!("its manifest.json {other}")),
-        })?;
-        let saved = saved::parse(&json).map_err(|what| archive.refuse(what))?;
+    /// Takes the images that `archive` has by its manifest.json: all of them, or the one of this number.
+    pub(super) fn new(archive: Archive, saved: Images, only: Option<usize>) -> Result<Self, SourceError> {
         if saved.is_empty() {
             return Err(archive.refuse("its manifest.json names no image"));
         }
@@ -101,20 +96,18 @@ impl DockerArchive {
     }
 }
 
-/// Says whether the manifest.json of `archive` names an image that is there.
-pub(super) fn is_usable(archive: &Archive) -> bool {
-    images_of(archive).iter().any(|image| archive.members().find(image.config.as_bytes()).is_ok())
+/// Reads the manifest.json of `archive`.
+pub(super) fn images(archive: &Archive) -> Result<Images, SourceError> {
+    let json = archive.document(b"manifest.json", MAX_MANIFEST_JSON).map_err(|e| match e {
+        SourceError::Io(_) | SourceError::NotALayout { .. } => e,
+        other => archive.refuse(format!("its manifest.json {other}")),
+    })?;
+    saved::parse(&json).map_err(|what| archive.refuse(what))
 }
 
-/// Says whether it names an image that has layers.
-pub(super) fn has_layers(archive: &Archive) -> bool {
-    images_of(archive).iter().any(|image| !image.layers.is_empty())
-}
-
-fn images_of(archive: &Archive) -> Vec<Saved> {
-    let json = archive.document(b"manifest.json", MAX_MANIFEST_JSON).ok();
-    let images = json.and_then(|json| saved::parse(&json).ok()).unwrap_or_default();
-    images.into_iter().flatten().collect()
+/// Says whether any of these images is there.
+pub(super) fn is_usable(archive: &Archive, images: &Images) -> bool {
+    images.iter().flatten().any(|image| archive.members().find(image.config.as_bytes()).is_ok())
 }
 
 impl<'a> Found<'a> {
@@ -151,7 +144,7 @@ impl<'a> Found<'a> {
 /// Finds the parts of the images, or of the one of this number.
 fn find<'a>(
     archive: &Archive,
-    saved: &'a [Result<Saved, String>],
+    saved: &'a Images,
     only: Option<usize>,
     problems: &mut Vec<Problem>,
 ) -> Vec<Found<'a>> {

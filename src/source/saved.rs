@@ -28,8 +28,11 @@ pub(super) struct Saved {
     pub(super) layers: Vec<String>,
 }
 
+/// The images of a manifest.json, or why one cannot be read.
+pub(super) type Images = Vec<Result<Saved, String>>;
+
 /// Parses a manifest.json: a list, in which an image that cannot be read does not spoil the others.
-pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Result<Saved, String>>, String> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Images, String> {
     let list: &RawValue =
         serde_json::from_slice(bytes).map_err(|e| format!("its manifest.json is not JSON: {e}"))?;
     if list.get() == "null" {
