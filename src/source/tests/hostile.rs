@@ -79,6 +79,15 @@ fn claimed_sizes_are_not_believed() {
     let manifest = r#"[{"Config":"c","Layers":["l"]}]"#;
     let tar = Tar::default().sparse("l", usize::MAX >> 2, 0, b"\x1f\x8b\x08").file("c", "{}");
     refused(&tar.file("manifest.json", manifest).end(), Kind::Any, "made of holes");
+    // So would very many, each of which could be as large as the archive.
+    let manifest = r#"[{"Config":"c","Layers":["0","1","2"]}]"#;
+    let layers = |size: usize| {
+        let tar = Tar::default().file("c", "{}").file("padding", noise(100_000, 1));
+        let tar = (0..3).fold(tar, |tar, n| tar.sparse(&n.to_string(), size, 0, b"\x1f\x8b\x08"));
+        tar.file("manifest.json", manifest).end()
+    };
+    refused(&layers(40_000), Kind::Any, "together larger than itself");
+    opened(&layers(30_000)).unwrap();
 }
 
 #[test]
