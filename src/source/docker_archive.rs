@@ -243,13 +243,20 @@ fn make_up(
             };
             let digest = digest.expect("a layer that states none was hashed, one that is absent states one");
             layers.push(descriptor(layer_type(compression), digest, piece.map_or(0, Piece::len)));
-            if let Some(piece) = piece {
-                blobs.entry(digest.clone()).or_insert_with(|| Blob::Member(piece.clone()));
+            // What was hashed takes the place of what is only said to have that digest: configurations too, below.
+            match piece {
+                Some(piece) if sha256 == Some(digest) => {
+                    blobs.insert(digest.clone(), Blob::Member(piece.clone()));
+                }
+                Some(piece) => {
+                    blobs.entry(digest.clone()).or_insert_with(|| Blob::Member(piece.clone()));
+                }
+                None => {}
             }
         }
         let FoundConfig { piece, digest, platform } = &*image.config;
         let config = descriptor(CONFIG, digest, piece.len());
-        blobs.entry(digest.clone()).or_insert_with(|| Blob::Member(piece.clone()));
+        blobs.insert(digest.clone(), Blob::Member(piece.clone()));
         let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});
         let manifest = manifest.to_string().into_bytes();
         let digest = sha256(&manifest);
