@@ -217,6 +217,15 @@ impl Archive {
         Ok(hasher.finish())
     }
 
+    /// Forgets what the cache has of the archive, if `digest` was taken of a member: that is not true of it any more, and
+    /// the next mount is to look anew.
+    pub(super) fn distrust(&self, digest: &Digest) {
+        let taken = self.learned.lock().values().any(|known| known.sha256.as_ref() == Some(digest));
+        if let Some(cache) = self.cache.as_ref().filter(|_| taken) {
+            cache.remove(Shelf::Index, self.held.key());
+        }
+    }
+
     /// Keeps in the cache what took reading more than headers to know, if there is anything new.
     pub(super) fn remember(&self) {
         let Some(cache) = &self.cache else { return };

@@ -346,6 +346,10 @@ impl Source for DockerArchive {
         Ok(self.blobs.iter().map(|(digest, blob)| (digest.clone(), size(blob))).collect())
     }
 
+    fn distrust(&self, digest: &Digest) {
+        self.archive.distrust(digest);
+    }
+
     fn modified(&self) -> SystemTime {
         self.archive.modified()
     }
