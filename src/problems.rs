@@ -33,18 +33,20 @@ impl Problem {
 impl fmt::Display for Problem {
     /// Writes one line, with control characters escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let line = format!("{}: {}", self.path, self.what);
-        let mut end = line.len().min(MAX_LINE);
-        while !line.is_char_boundary(end) {
-            end -= 1;
-        }
-        for c in line[..end].chars() {
+        let mut line = String::new();
+        for c in [&*self.path, ": ", &*self.what].into_iter().flat_map(str::chars) {
+            let end = line.len();
             match c.is_control() {
-                true => write!(f, "{}", c.escape_default())?,
-                false => write!(f, "{c}")?,
+                true => line.extend(c.escape_default()),
+                false => line.push(c),
+            }
+            if line.len() > MAX_LINE {
+                line.truncate(end);
+                line.push('…');
+                break;
             }
         }
-        f.write_str(if end < line.len() { "…" } else { "" })
+        f.write_str(&line)
     }
 }
 
@@ -127,10 +129,11 @@ mod tests {
             problems.add(&Problem::new("a\nb", "wrong"));
         }
         problems.add(&Problem::new("c", "x".repeat(3 * MAX_LINE)));
+        problems.add(&Problem::new("c", "\u{1}".repeat(MAX_LINE)));
         let text = problems.text();
-        assert_eq!(text.lines().count(), 2);
+        assert_eq!(text.lines().count(), 3);
         assert!(text.starts_with("a\\nb: wrong\n"), "{text}");
-        assert!(text.len() < 2 * MAX_LINE);
+        assert!(text.lines().all(|line| line.len() <= MAX_LINE + "…".len()), "{}", text.len());
     }
 
     #[test]
