@@ -1,8 +1,11 @@
 //! One computation for each key, however many ask at once.
+//!
+//! A computation must not ask for its own key: it would wait for itself. Values stay as long as the flight does, so keys
+//! are of something that is bounded already.
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -13,9 +16,11 @@ pub struct Flight<K, V, E> {
     places: Mutex<HashMap<K, Arc<Place<V, E>>>>,
 }
 
-/// Where the outcome of one computation will stand: locked until then.
+/// Where the outcome of one computation will stand.
 struct Place<V, E> {
-    outcome: Mutex<Option<Result<V, E>>>,
+    outcome: OnceLock<Result<V, E>>,
+    /// Locked until it stands there, or never will.
+    making: Mutex<()>,
 }
 
 impl<K, V, E> Default for Flight<K, V, E> {
@@ -44,13 +49,13 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> Flight<K, V, E> {
         loop {
             let mut places = self.places.lock();
             let Some(place) = places.get(key).cloned() else {
-                let place = Arc::new(Place { outcome: Mutex::new(None) });
+                let place = Arc::new(Place { outcome: OnceLock::new(), making: Mutex::new(()) });
                 // Locked before anybody can see it; from then on nobody waits for it who holds the map.
-                let mut outcome = place.outcome.lock();
+                let _making = place.making.lock();
                 places.insert(key.clone(), place.clone());
                 drop(places);
                 let attempt = Attempt { flight: self, key, place: &place };
-                let made = outcome.insert(make()).clone();
+                let made = place.outcome.get_or_init(make).clone();
                 match is_kept(&made) {
                     true => std::mem::forget(attempt),
                     false => drop(attempt),
@@ -58,8 +63,11 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> Flight<K, V, E> {
                 return made;
             };
             drop(places);
+            if place.outcome.get().is_none() {
+                drop(place.making.lock());
+            }
             // None: that one panicked. Its place is gone, and this caller computes.
-            if let Some(outcome) = &*place.outcome.lock() {
+            if let Some(outcome) = place.outcome.get() {
                 return outcome.clone();
             }
         }
@@ -68,8 +76,7 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> Flight<K, V, E> {
     /// Returns the value of `key` where it is there already, without waiting.
     pub fn get(&self, key: &K) -> Option<V> {
         let place = self.places.lock().get(key)?.clone();
-        let outcome = place.outcome.try_lock()?;
-        outcome.as_ref()?.as_ref().ok().cloned()
+        place.outcome.get()?.as_ref().ok().cloned()
     }
 
     /// Returns how many values are held, or being computed.
@@ -153,6 +160,31 @@ mod tests {
         assert_eq!(flight.get(&1), Some(2));
         assert_eq!(flight.share(&2, || Ok(3)), Ok(3));
         assert_eq!((flight.get(&2), flight.len()), (None, 1));
+    }
+
+    #[test]
+    fn a_value_is_there_while_somebody_else_takes_it() {
+        /// Copied by a thread named "slow" between the two barriers.
+        struct Slow(Arc<[std::sync::Barrier; 2]>);
+        impl Clone for Slow {
+            fn clone(&self) -> Self {
+                if std::thread::current().name() == Some("slow") {
+                    self.0.iter().for_each(|barrier| _ = barrier.wait());
+                }
+                Self(self.0.clone())
+            }
+        }
+        let flight = Flight::<u8, Slow, ()>::default();
+        let barriers = Arc::new([2, 2].map(std::sync::Barrier::new));
+        assert!(flight.get_or_try(&1, || Ok(Slow(barriers.clone()))).is_ok());
+        std::thread::scope(|scope| {
+            let slow = std::thread::Builder::new().name("slow".to_owned());
+            slow.spawn_scoped(scope, || flight.get_or_try(&1, || Err(())).is_ok()).unwrap();
+            barriers[0].wait();
+            let got = flight.get(&1);
+            barriers[1].wait();
+            assert!(got.is_some());
+        });
     }
 
     #[test]

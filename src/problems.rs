@@ -8,6 +8,9 @@ use parking_lot::Mutex;
 /// Most lines kept. A source with more wrong than this is not read line by line.
 const MAX_PROBLEMS: usize = 10_000;
 
+/// Most problems that are told from one another: what was met is not counted again, and takes some bytes for that.
+const MAX_TOLD_APART: usize = 10 * MAX_PROBLEMS;
+
 /// Longest line kept, in bytes: names in an image have no bound.
 const MAX_LINE: usize = 2_000;
 
@@ -30,18 +33,20 @@ impl Problem {
 impl fmt::Display for Problem {
     /// Writes one line, with control characters escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let line = format!("{}: {}", self.path, self.what);
-        let mut end = line.len().min(MAX_LINE);
-        while !line.is_char_boundary(end) {
-            end -= 1;
-        }
-        for c in line[..end].chars() {
+        let mut line = String::new();
+        for c in [&*self.path, ": ", &*self.what].into_iter().flat_map(str::chars) {
+            let end = line.len();
             match c.is_control() {
-                true => write!(f, "{}", c.escape_default())?,
-                false => write!(f, "{c}")?,
+                true => line.extend(c.escape_default()),
+                false => line.push(c),
+            }
+            if line.len() > MAX_LINE {
+                line.truncate(end);
+                line.push('…');
+                break;
             }
         }
-        f.write_str(if end < line.len() { "…" } else { "" })
+        f.write_str(&line)
     }
 }
 
@@ -54,6 +59,8 @@ struct Lines {
     in_order: Vec<String>,
     seen: HashSet<u64>,
     dropped: u64,
+    /// Whether there were more than are told from one another.
+    uncounted: bool,
 }
 
 impl Problems {
@@ -70,17 +77,21 @@ impl Problems {
         if lines.seen.contains(&key) {
             return;
         }
+        if lines.seen.len() == MAX_TOLD_APART {
+            lines.uncounted = true;
+            return;
+        }
+        lines.seen.insert(key);
         if lines.in_order.len() == MAX_PROBLEMS {
             lines.dropped += count;
             return;
         }
-        lines.seen.insert(key);
         lines.in_order.push(line.clone());
         drop(lines);
         log::warn!("{line}");
     }
 
-    /// Returns how many problems were met.
+    /// Returns how many problems were met, as far as they are told from one another.
     pub fn count(&self) -> u64 {
         let lines = self.0.lock();
         lines.in_order.len() as u64 + lines.dropped
@@ -95,7 +106,8 @@ impl Problems {
             text.push('\n');
         }
         if lines.dropped > 0 {
-            text.push_str(&format!("… and {} more\n", lines.dropped));
+            let at_least = if lines.uncounted { "at least " } else { "" };
+            text.push_str(&format!("… and {at_least}{} more\n", lines.dropped));
         }
         text
     }
@@ -117,21 +129,28 @@ mod tests {
             problems.add(&Problem::new("a\nb", "wrong"));
         }
         problems.add(&Problem::new("c", "x".repeat(3 * MAX_LINE)));
+        problems.add(&Problem::new("c", "\u{1}".repeat(MAX_LINE)));
         let text = problems.text();
-        assert_eq!(text.lines().count(), 2);
+        assert_eq!(text.lines().count(), 3);
         assert!(text.starts_with("a\\nb: wrong\n"), "{text}");
-        assert!(text.len() < 2 * MAX_LINE);
+        assert!(text.lines().all(|line| line.len() <= MAX_LINE + "…".len()), "{}", text.len());
     }
 
     #[test]
     fn their_number_is_bounded() {
         let problems = Problems::default();
-        for n in 0..MAX_PROBLEMS + 5 {
+        for n in (0..MAX_PROBLEMS + 5).chain(0..MAX_PROBLEMS + 5) {
             problems.add(&Problem::new("p", n));
         }
         assert_eq!(problems.count(), MAX_PROBLEMS as u64 + 5);
         assert!(problems.text().ends_with("… and 5 more\n"));
         problems.add_for(&Problem::new("a", "100 more"), 100);
         assert!(problems.text().ends_with("… and 105 more\n"));
+        for n in 0..2 * MAX_TOLD_APART {
+            problems.add(&Problem::new("q", n));
+        }
+        let more = MAX_TOLD_APART - MAX_PROBLEMS + 99;
+        assert!(problems.text().ends_with(&format!("… and at least {more} more\n")));
+        assert_eq!(problems.count(), (MAX_PROBLEMS + more) as u64);
     }
 }

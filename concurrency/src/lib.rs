@@ -103,4 +103,16 @@ mod orders {
             assert_eq!(flight.get(&1), Some(7));
         });
     }
+
+    #[test]
+    fn a_value_is_there_however_many_take_it() {
+        loom::model(|| {
+            let flight = Arc::new(Numbers::default());
+            assert_eq!(flight.get_or_try(&1, || Ok(7)), Ok(7));
+            let other = flight.clone();
+            let taking = thread::spawn(move || other.get_or_try(&1, || Err("made twice")));
+            assert_eq!(flight.get(&1), Some(7));
+            assert_eq!(taking.join().expect("no panic"), Ok(7));
+        });
+    }
 }

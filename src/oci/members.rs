@@ -51,11 +51,10 @@ impl<'a> Members<'a> {
     pub(super) fn array(&self, name: &'static str, each: usize) -> Result<Vec<&'a RawValue>, DocumentError> {
         let Some(raw) = self.get(name) else { return Ok(Vec::new()) };
         let most = raw.get().len() / each + MAY_BE_SHORT;
-        let mut text = serde_json::Deserializer::from_str(raw.get());
-        match text.deserialize_seq(Elements { most }) {
-            Ok((_, count)) if count > most => Err(DocumentError::TooMany { name, count, most }),
-            Ok((elements, _)) => Ok(elements),
-            Err(_) => Err(DocumentError::NotAnArray(name)),
+        match elements(raw, most) {
+            Some((_, count)) if count > most => Err(DocumentError::TooMany { name, count, most }),
+            Some((elements, _)) => Ok(elements),
+            None => Err(DocumentError::NotAnArray(name)),
         }
     }
 
@@ -65,8 +64,13 @@ impl<'a> Members<'a> {
     }
 }
 
+/// Returns the first `most` elements of an array, and how many it has; none where the text is no array.
+pub(crate) fn elements(raw: &RawValue, most: usize) -> Option<(Vec<&RawValue>, usize)> {
+    serde_json::Deserializer::from_str(raw.get()).deserialize_seq(Elements { most }).ok()
+}
+
 /// Returns a JSON string's value, without a copy where the text has no escapes.
-pub(super) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+pub(crate) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     let quoted = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     if !quoted.contains('\\') {
         return Some(Cow::Borrowed(quoted));

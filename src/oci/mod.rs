@@ -18,6 +18,7 @@ pub use document::{
     DocumentError, History, ImageConfig, Index, IndexEntry, MAX_DOCUMENT, Manifest, pretty, steps,
 };
 pub use media_type::{LayerMedia, MediaType};
+pub(crate) use members::{elements, text};
 pub use platform::{Platform, PlatformError};
 pub use reference::{
     ANNOTATION_CONTAINERD_NAME, ANNOTATION_REF_NAME, ANNOTATION_TITLE, REFERRER_SUFFIXES, image_name,

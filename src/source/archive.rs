@@ -6,7 +6,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -41,6 +41,8 @@ pub(super) struct Archive {
     learned: Mutex<Learned>,
     /// Whether something was learned that the cache does not have.
     news: AtomicBool,
+    /// Bytes of members that were hashed.
+    hashed: AtomicU64,
     remembered: bool,
 }
 
@@ -110,6 +112,7 @@ impl Archive {
             cache: cache.cloned(),
             learned: Mutex::new(learned),
             news: AtomicBool::new(passed),
+            hashed: AtomicU64::new(0),
             remembered,
         })
     }
@@ -193,8 +196,10 @@ impl Archive {
     }
 
     fn hash(&self, piece: &Piece) -> Result<Digest, SourceError> {
-        if piece.len() > self.bytes.len() {
-            return Err(self.refuse("has a member larger than itself, made of holes"));
+        // Members lie side by side: without holes, all together are no longer than the archive.
+        let hashed = self.hashed.fetch_add(piece.len(), Relaxed).saturating_add(piece.len());
+        if hashed > self.bytes.len() {
+            return Err(self.refuse("has layers that are together larger than itself, made of holes"));
         }
         let mut hasher = Hasher::new(Algorithm::Sha256).expect("sha256 is known");
         let bytes = self.open_piece(piece.clone())?;
@@ -210,6 +215,15 @@ impl Archive {
             at += n as u64;
         }
         Ok(hasher.finish())
+    }
+
+    /// Forgets what the cache has of the archive, if `digest` was taken of a member: that is not true of it any more, and
+    /// the next mount is to look anew.
+    pub(super) fn distrust(&self, digest: &Digest) {
+        let taken = self.learned.lock().values().any(|known| known.sha256.as_ref() == Some(digest));
+        if let Some(cache) = self.cache.as_ref().filter(|_| taken) {
+            cache.remove(Shelf::Index, self.held.key());
+        }
     }
 
     /// Keeps in the cache what took reading more than headers to know, if there is anything new.

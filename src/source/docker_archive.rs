@@ -5,6 +5,7 @@
 //! states. They are claims like any other: what is read later is checked against them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -13,8 +14,8 @@ use serde_json::{Value, json};
 use super::archive::Archive;
 use super::facts::Known;
 use super::members::Piece;
-use super::saved::{self, Saved};
-use super::{Source, SourceError};
+use super::saved::{self, Images, Saved};
+use super::{MAX_INDEX, Source, SourceError};
 use crate::codec::Compression;
 use crate::oci::{Algorithm, Digest, ImageConfig, MAX_DOCUMENT};
 use crate::problems::Problem;
@@ -22,12 +23,6 @@ use crate::read_at::ReadAt;
 
 /// Largest manifest.json we read. An image takes some kilobytes in it.
 const MAX_MANIFEST_JSON: u64 = 16 << 20;
-
-/// Most layers of all images together: 500 images of as many layers as builders make.
-const MAX_LAYERS: usize = 1 << 16;
-
-/// Most images that are made up. `docker save` of some hundred is a lot.
-const MAX_IMAGES: usize = 10_000;
 
 /// Longest name in a platform that is put into the index, in bytes.
 const MAX_PLATFORM_NAME: usize = 1 << 10;
@@ -79,27 +74,14 @@ struct FoundLayer {
 }
 
 impl DockerArchive {
-    /// Takes the images of the manifest.json in `archive`: all of them, or the one of this number.
-    pub(super) fn new(archive: Archive, only: Option<usize>) -> Result<Self, SourceError> {
-        let json = archive.document(b"manifest.json", MAX_MANIFEST_JSON).map_err(|e| match e {
-            SourceError::Io(_) | SourceError::NotALayout { .. } => e,
-            other => archive.refuse(format!("its manifest.json {other}")),
-        })?;
-        let saved = saved::parse(&json).map_err(|what| archive.refuse(what))?;
+    /// Takes the images that `archive` has by its manifest.json: all of them, or the one of this number.
+    pub(super) fn new(archive: Archive, saved: Images, only: Option<usize>) -> Result<Self, SourceError> {
         if saved.is_empty() {
             return Err(archive.refuse("its manifest.json names no image"));
         }
         if let Some(n) = only.filter(|n| *n >= saved.len()) {
             let has = saved.len();
             return Err(archive.refuse(format!("there is no image @{n}: it has {has}, counted from @0")));
-        }
-        let layers = saved.iter().flatten().map(|saved| saved.layers.len()).sum::<usize>();
-        if saved.len() > MAX_IMAGES || layers > MAX_LAYERS {
-            return Err(archive.refuse(format!(
-                "its manifest.json names {} images with {layers} layers, and ocifs takes at most {MAX_IMAGES} with \
-                 {MAX_LAYERS}",
-                saved.len()
-            )));
         }
         let mut problems = archive.problems().to_vec();
         let images = find(&archive, &saved, only, &mut problems);
@@ -109,25 +91,23 @@ impl DockerArchive {
             return Err(archive.refuse(format!("its manifest.json has no usable image{why}")));
         }
         let layers = describe_layers(&archive, &images)?;
-        let (index, blobs) = make_up(&images, &layers);
+        let (index, blobs) = make_up(&images, &layers).map_err(|what| archive.refuse(what))?;
         Ok(Self { archive, index, blobs, problems })
     }
 }
 
-/// Says whether the manifest.json of `archive` names an image that is there.
-pub(super) fn is_usable(archive: &Archive) -> bool {
-    images_of(archive).iter().any(|image| archive.members().find(image.config.as_bytes()).is_ok())
+/// Reads the manifest.json of `archive`.
+pub(super) fn images(archive: &Archive) -> Result<Images, SourceError> {
+    let json = archive.document(b"manifest.json", MAX_MANIFEST_JSON).map_err(|e| match e {
+        SourceError::Io(_) | SourceError::NotALayout { .. } => e,
+        other => archive.refuse(format!("its manifest.json {other}")),
+    })?;
+    saved::parse(&json).map_err(|what| archive.refuse(what))
 }
 
-/// Says whether it names an image that has layers.
-pub(super) fn has_layers(archive: &Archive) -> bool {
-    images_of(archive).iter().any(|image| !image.layers.is_empty())
-}
-
-fn images_of(archive: &Archive) -> Vec<Saved> {
-    let json = archive.document(b"manifest.json", MAX_MANIFEST_JSON).ok();
-    let images = json.and_then(|json| saved::parse(&json).ok()).unwrap_or_default();
-    images.into_iter().flatten().collect()
+/// Says whether any of these images is there.
+pub(super) fn is_usable(archive: &Archive, images: &Images) -> bool {
+    images.iter().flatten().any(|image| archive.members().find(image.config.as_bytes()).is_ok())
 }
 
 impl<'a> Found<'a> {
@@ -164,7 +144,7 @@ impl<'a> Found<'a> {
 /// Finds the parts of the images, or of the one of this number.
 fn find<'a>(
     archive: &Archive,
-    saved: &'a [Result<Saved, String>],
+    saved: &'a Images,
     only: Option<usize>,
     problems: &mut Vec<Problem>,
 ) -> Vec<Found<'a>> {
@@ -232,11 +212,11 @@ fn describe_layers(
     Ok(described)
 }
 
-/// Makes up the index and the manifests.
+/// Makes up the index and the manifests. Fails where the index were larger than any that is read.
 fn make_up(
     images: &[Found<'_>],
     described: &HashMap<(u64, u64), Known>,
-) -> (Vec<u8>, BTreeMap<Digest, Blob>) {
+) -> Result<(Vec<u8>, BTreeMap<Digest, Blob>), String> {
     // A layer that is not under its name may be there under another image's.
     let mut plain: HashMap<&Digest, &Piece> = HashMap::new();
     for FoundLayer { piece, diff_id } in images.iter().flat_map(|image| &image.layers) {
@@ -247,7 +227,8 @@ fn make_up(
         }
     }
     let mut blobs = BTreeMap::new();
-    let mut entries = Vec::new();
+    // Text at once: as a value, an entry takes ten times as much.
+    let mut index = String::from(r#"{"manifests":["#);
     for image in images {
         let mut layers = Vec::with_capacity(image.layers.len());
         for FoundLayer { piece, diff_id } in &image.layers {
@@ -262,13 +243,20 @@ fn make_up(
             };
             let digest = digest.expect("a layer that states none was hashed, one that is absent states one");
             layers.push(descriptor(layer_type(compression), digest, piece.map_or(0, Piece::len)));
-            if let Some(piece) = piece {
-                blobs.entry(digest.clone()).or_insert_with(|| Blob::Member(piece.clone()));
+            // What was hashed takes the place of what is only said to have that digest: configurations too, below.
+            match piece {
+                Some(piece) if sha256 == Some(digest) => {
+                    blobs.insert(digest.clone(), Blob::Member(piece.clone()));
+                }
+                Some(piece) => {
+                    blobs.entry(digest.clone()).or_insert_with(|| Blob::Member(piece.clone()));
+                }
+                None => {}
             }
         }
         let FoundConfig { piece, digest, platform } = &*image.config;
         let config = descriptor(CONFIG, digest, piece.len());
-        blobs.entry(digest.clone()).or_insert_with(|| Blob::Member(piece.clone()));
+        blobs.insert(digest.clone(), Blob::Member(piece.clone()));
         let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});
         let manifest = manifest.to_string().into_bytes();
         let digest = sha256(&manifest);
@@ -277,16 +265,21 @@ fn make_up(
             entry["platform"] = platform.clone();
         }
         blobs.insert(digest, Blob::Made(manifest.into()));
-        if image.saved.tags.is_empty() {
-            entries.push(entry.clone());
-        }
-        for tag in &image.saved.tags {
-            entry["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
-            entries.push(entry.clone());
+        let names = image.saved.tags.iter().map(Some);
+        let unnamed = image.saved.tags.is_empty().then_some(None);
+        for name in names.chain(unnamed) {
+            if let Some(name) = name {
+                entry["annotations"] = json!({"org.opencontainers.image.ref.name": name});
+            }
+            let comma = if index.ends_with('[') { "" } else { "," };
+            write!(index, "{comma}{entry}").expect("a string takes everything");
+            if index.len() as u64 > MAX_INDEX {
+                return Err(format!("its images would make an index above {MAX_INDEX} bytes"));
+            }
         }
     }
-    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries});
-    (index.to_string().into_bytes(), blobs)
+    write!(index, r#"],"mediaType":"{INDEX}","schemaVersion":2}}"#).expect("a string takes everything");
+    Ok((index.into_bytes(), blobs))
 }
 
 fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Value {
@@ -351,6 +344,10 @@ impl Source for DockerArchive {
             Blob::Member(piece) => piece.len(),
         };
         Ok(self.blobs.iter().map(|(digest, blob)| (digest.clone(), size(blob))).collect())
+    }
+
+    fn distrust(&self, digest: &Digest) {
+        self.archive.distrust(digest);
     }
 
     fn modified(&self) -> SystemTime {

@@ -94,25 +94,17 @@ impl LayoutDir {
 pub(super) fn regular(dir: &OwnedFd, name: &str) -> Result<(File, u64), SourceError> {
     // Asked before opening, because opening a device can already do something; and again after, because
     // somebody may have put another thing there in between. O_NONBLOCK: a FIFO must not hold us up.
-    let own = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(not_there)?;
-    let is_link = is(&own, SFlag::S_IFLNK);
-    let stat = match is_link {
-        true => fstatat(dir, name, AtFlags::empty()).map_err(not_there)?,
-        false => own,
-    };
-    let leads_away = |target| match !is_link || may_lead(own.st_uid, target) {
-        true => Ok(()),
-        false => Err(SourceError::NotRegular("symlink of one user to a file of another")),
-    };
-    leads_away(stat.st_uid)?;
+    let (stat, link) = look(dir, name)?;
     if !is(&stat, SFlag::S_IFREG) {
         return Err(SourceError::NotRegular(kind_of(&stat)));
     }
     let mut flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    flags.set(OFlag::O_NOFOLLOW, !is_link);
+    flags.set(OFlag::O_NOFOLLOW, link.is_none());
     let file = File::from(openat(dir, name, flags, Mode::empty()).map_err(not_there)?);
     let meta = file.metadata()?;
-    leads_away(meta.uid())?;
+    if link.is_some_and(|link| !may_lead(link, meta.uid())) {
+        return Err(SourceError::NotRegular(ASTRAY));
+    }
     if !meta.is_file() {
         let kind = meta.file_type();
         return Err(SourceError::NotRegular(if kind.is_fifo() { "FIFO" } else { "special file" }));
@@ -130,20 +122,52 @@ pub(super) fn step(dir: &OwnedFd, name: &str) -> Result<OwnedFd, SourceError> {
         Err(e) if e.kind() == io::ErrorKind::NotADirectory => {}
         Err(e) => return Err(not_there(e)),
     }
-    let own = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(not_there)?;
+    let astray = SourceError::NotRegular("file below a symlink that leads to nothing of its owner");
+    let Some(link) = (match look(dir, name) {
+        Ok((_, link)) => link,
+        Err(SourceError::NotRegular(_)) => return Err(astray),
+        Err(e) => return Err(e),
+    }) else {
+        return Err(SourceError::Absent);
+    };
     let inner = openat(dir, name, flags, Mode::empty()).map_err(not_there)?;
-    match may_lead(own.st_uid, fstat(&inner).map_err(io::Error::from)?.st_uid) {
+    match may_lead(link, fstat(&inner).map_err(io::Error::from)?.st_uid) {
         true => Ok(inner),
-        false => Err(SourceError::NotRegular("file below a symlink of one user to a directory of another")),
+        false => Err(astray),
+    }
+}
+
+/// What a link is that is not followed, whatever stands where it leads.
+const ASTRAY: &str = "symlink that leads to nothing of its owner";
+
+/// Looks at what a name in a directory of the layout leads to, and says whose link it is, if it is one.
+///
+/// A link that may lead to some places only fails alike where it leads to another and where there is nothing: it is not to
+/// tell its owner which files there are that they cannot see.
+fn look(dir: &OwnedFd, name: &str) -> Result<(FileStat, Option<libc::uid_t>), SourceError> {
+    let own = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(not_there)?;
+    if !is(&own, SFlag::S_IFLNK) {
+        return Ok((own, None));
+    }
+    let link = own.st_uid;
+    match fstatat(dir, name, AtFlags::empty()).map_err(not_there) {
+        Ok(stat) if may_lead(link, stat.st_uid) => Ok((stat, Some(link))),
+        Err(SourceError::Absent) if is_ours(link) => Err(SourceError::Absent),
+        Ok(_) | Err(SourceError::Absent) => Err(SourceError::NotRegular(ASTRAY)),
+        Err(e) => Err(e),
     }
 }
 
 /// Says whether a link is followed, by whose it is and whose the thing is that it leads to.
 ///
 /// We may be able to read what the layout's owner cannot. Where a link of theirs leads to what is somebody else's,
-/// following it would hand that out: documents unchecked, of blobs their digests.
+/// following it would hand that out: documents unchecked, of blobs their digests and sizes.
 fn may_lead(link: libc::uid_t, target: libc::uid_t) -> bool {
-    link == target || link == nix::unistd::geteuid().as_raw()
+    link == target || is_ours(link)
+}
+
+fn is_ours(uid: libc::uid_t) -> bool {
+    uid == nix::unistd::geteuid().as_raw()
 }
 
 impl Source for LayoutDir {
@@ -171,11 +195,14 @@ impl Source for LayoutDir {
             for encoded in names {
                 // Anything may lie around in there (temporary files, signatures): only digests are blobs.
                 let Ok(digest) = Digest::parse(&format!("{algorithm}:{encoded}")) else { continue };
-                // A FIFO in a blob's place is listed: it is there, and reading it says what is wrong with it.
-                if let Ok(stat) = fstatat(&dir, encoded.as_str(), AtFlags::empty()) {
-                    let size = if is(&stat, SFlag::S_IFREG) { stat.st_size } else { 0 };
-                    blobs.push((digest, u64::try_from(size).unwrap_or(0)));
-                }
+                let size = match look(&dir, &encoded) {
+                    Ok((stat, _)) if is(&stat, SFlag::S_IFREG) => u64::try_from(stat.st_size).unwrap_or(0),
+                    // A FIFO in a blob's place is listed: it is there, and reading it says what is wrong with it. So is a
+                    // link that is not followed.
+                    Ok(_) | Err(SourceError::NotRegular(_)) => 0,
+                    Err(_) => continue,
+                };
+                blobs.push((digest, size));
             }
         }
         Ok(blobs)
@@ -192,7 +219,7 @@ impl std::fmt::Debug for LayoutDir {
     }
 }
 
-/// Tells what is not there from what cannot be looked at. A link that leads nowhere is not there.
+/// Tells what is not there from what cannot be looked at.
 fn not_there(error: impl Into<io::Error>) -> SourceError {
     let error = error.into();
     match error.kind() {

@@ -198,26 +198,31 @@ fn open_archive(
 /// Docker since version 25 and BuildKit write both kinds in one: then the layout counts, unless it leads nowhere.
 fn told_apart(archive: Archive, kind: Kind) -> Result<Box<dyn Source>, SourceError> {
     let (index, manifest) = (archive.members().has(b"index.json"), archive.members().has(b"manifest.json"));
-    let docker = |archive, only| Ok(Box::new(DockerArchive::new(archive, only)?) as _);
+    let docker = |archive, only| {
+        let images = docker_archive::images(&archive)?;
+        Ok(Box::new(DockerArchive::new(archive, images, only)?) as _)
+    };
     let layout = |archive| Ok(Box::new(LayoutTar::new(archive)?) as _);
-    match kind {
-        Kind::DockerArchive(only) if manifest => docker(archive, only),
-        Kind::DockerArchive(_) if index => Err(archive
+    match (kind, index, manifest) {
+        (_, false, false) => Err(unknown(&archive)),
+        (Kind::DockerArchive(only), _, true) => docker(archive, only),
+        (Kind::DockerArchive(_), _, false) => Err(archive
             .refuse("is no docker-archive: it has an index.json and no manifest.json; say `oci-archive:`")),
-        Kind::LayoutTar if index => layout(archive),
-        Kind::LayoutTar if manifest => Err(archive.refuse(
+        (Kind::LayoutTar, true, _) => layout(archive),
+        (Kind::LayoutTar, false, _) => Err(archive.refuse(
             "is no tar of a layout: it has a manifest.json and no index.json; say `docker-archive:`",
         )),
-        _ if index && manifest => match layout_tar::is_usable(&archive, docker_archive::has_layers(&archive))
-        {
-            true => layout(archive),
+        (Kind::Any | Kind::LayoutDir, true, false) => layout(archive),
+        (Kind::Any | Kind::LayoutDir, false, true) => docker(archive, None),
+        (Kind::Any | Kind::LayoutDir, true, true) => {
+            let images = docker_archive::images(&archive).unwrap_or_default();
+            let layers = images.iter().flatten().any(|image| !image.layers.is_empty());
             // Where manifest.json is of no use either, the layout says better what is wrong.
-            false if docker_archive::is_usable(&archive) => docker(archive, None),
-            false => layout(archive),
-        },
-        _ if index => layout(archive),
-        _ if manifest => docker(archive, None),
-        _ => Err(unknown(&archive)),
+            match layout_tar::is_usable(&archive, layers) || !docker_archive::is_usable(&archive, &images) {
+                true => layout(archive),
+                false => Ok(Box::new(DockerArchive::new(archive, images, None)?)),
+            }
+        }
     }
 }
 

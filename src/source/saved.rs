@@ -1,6 +1,21 @@
 //! The manifest.json of a docker-archive: which images it has, and the names of their parts.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::oci::{elements, text};
+
+/// Most images that are taken. `docker save` of some hundred is a lot.
+const MAX_IMAGES: usize = 10_000;
+
+/// Most layers of all images together: 500 images of as many layers as builders make.
+const MAX_LAYERS: usize = 1 << 16;
+
+/// Most names of all images together: each is an entry of the index that is made up.
+const MAX_NAMES: usize = 1 << 16;
 
 /// One image of a manifest.json. All of it is claims.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,42 +28,97 @@ pub(super) struct Saved {
     pub(super) layers: Vec<String>,
 }
 
+/// The images of a manifest.json, or why one cannot be read.
+pub(super) type Images = Vec<Result<Saved, String>>;
+
 /// Parses a manifest.json: a list, in which an image that cannot be read does not spoil the others.
-pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Result<Saved, String>>, String> {
-    match serde_json::from_slice(bytes) {
-        Ok(Value::Array(images)) => Ok(images.iter().map(Saved::of).collect()),
-        Ok(Value::Null) => Ok(Vec::new()),
-        Ok(_) => Err("its manifest.json is not a list of images".to_owned()),
-        Err(e) => Err(format!("its manifest.json is not JSON: {e}")),
+pub(super) fn parse(bytes: &[u8]) -> Result<Images, String> {
+    let list: &RawValue =
+        serde_json::from_slice(bytes).map_err(|e| format!("its manifest.json is not JSON: {e}"))?;
+    if list.get() == "null" {
+        return Ok(Vec::new());
     }
+    let (images, count) = elements(list, MAX_IMAGES).ok_or("its manifest.json is not a list of images")?;
+    let mut sums = Sums::default();
+    let images = images.into_iter().map(|image| Saved::of(image, &mut sums)).collect();
+    let Sums { layers, names } = sums;
+    if count > MAX_IMAGES || layers > MAX_LAYERS || names > MAX_NAMES {
+        return Err(format!(
+            "its manifest.json names {count} images with {layers} layers and {names} names, and ocifs takes at most \
+             {MAX_IMAGES} with {MAX_LAYERS} and {MAX_NAMES}"
+        ));
+    }
+    Ok(images)
+}
+
+/// How much all images together have, also of what is not taken.
+#[derive(Default)]
+struct Sums {
+    layers: usize,
+    names: usize,
 }
 
 impl Saved {
-    fn of(value: &Value) -> Result<Self, String> {
-        let object = value.as_object().ok_or("is not an object")?;
-        let config = member(object, "Config")?.and_then(Value::as_str).ok_or("has no `Config`")?;
-        let layers = match member(object, "Layers")? {
-            None | Some(Value::Null) => Vec::new(),
-            Some(Value::Array(layers)) => {
-                let name = |layer: &Value| layer.as_str().map(str::to_owned);
-                layers.iter().map(name).collect::<Option<_>>().ok_or("has `Layers` that are no names")?
-            }
-            Some(_) => return Err("has `Layers` that are no list".to_owned()),
+    fn of(image: &RawValue, sums: &mut Sums) -> Result<Self, String> {
+        let Ok(Parts { found: [config, tags, layers], twice }) = serde_json::from_str(image.get()) else {
+            return Err("is not an object".to_owned());
         };
-        let tags = member(object, "RepoTags")?.and_then(Value::as_array);
-        let tags = tags.into_iter().flatten().filter_map(Value::as_str).filter(|tag| !tag.is_empty());
-        Ok(Self { config: config.to_owned(), tags: tags.map(str::to_owned).collect(), layers })
+        if let Some(name) = twice {
+            return Err(format!("has `{name}` twice"));
+        }
+        let config = config.and_then(text).ok_or("has no `Config`")?.into_owned();
+        let layers = match layers {
+            None => Vec::new(),
+            Some(layers) => {
+                let left = MAX_LAYERS.saturating_sub(sums.layers);
+                let (layers, count) = elements(layers, left).ok_or("has `Layers` that are no list")?;
+                sums.layers += count;
+                let names = layers.into_iter().map(|layer| text(layer).map(Cow::into_owned));
+                names.collect::<Option<_>>().ok_or("has `Layers` that are no names")?
+            }
+        };
+        let left = MAX_NAMES.saturating_sub(sums.names);
+        let (tags, count) = tags.and_then(|tags| elements(tags, left)).unwrap_or_default();
+        sums.names += count;
+        let tags = tags.into_iter().filter_map(text).filter(|tag| !tag.is_empty());
+        Ok(Self { config, tags: tags.map(Cow::into_owned).collect(), layers })
     }
 }
 
-/// Finds a member whatever its case: jib writes lower case, and docker reads any.
+/// The members that are looked for, whatever their case: jib writes lower case, and docker reads any.
+const NAMES: [&str; 3] = ["Config", "RepoTags", "Layers"];
+
+/// The members of an image that have these names, as they are written, and which of them is there twice.
 ///
-/// Two that differ in case only are refused, since two readers would see two different images.
-fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Result<Option<&'a Value>, String> {
-    let mut found = object.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
-    match (found.next(), found.next()) {
-        (_, Some(_)) => Err(format!("has `{name}` twice")),
-        (found, None) => Ok(found.map(|(_, value)| value)),
+/// Such an image is refused, since two readers would see two different ones.
+struct Parts<'a> {
+    found: [Option<&'a RawValue>; 3],
+    twice: Option<&'static str>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Parts<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Parts<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut parts = Parts { found: [None; 3], twice: None };
+                while let Some((name, raw)) = map.next_entry::<Cow<'_, str>, &RawValue>()? {
+                    let Some(n) = NAMES.iter().position(|n| name.eq_ignore_ascii_case(n)) else { continue };
+                    if parts.found[n].replace(raw).is_some() {
+                        parts.twice = Some(NAMES[n]);
+                    }
+                }
+                parts.found = parts.found.map(|found| found.filter(|raw| raw.get() != "null"));
+                Ok(parts)
+            }
+        }
+        deserializer.deserialize_map(Object)
     }
 }
 

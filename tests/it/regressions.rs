@@ -6,6 +6,7 @@ use crate::kit::{
 };
 use std::fs;
 use std::os::unix::fs::{lchown, symlink};
+use std::process::Command;
 
 const SOMEBODY: u32 = 1234;
 
@@ -30,7 +31,12 @@ fn a_link_of_one_user_to_a_file_of_another_is_not_followed() {
     link(layer.to_str().unwrap(), &kept, SOMEBODY);
     let mount = Mount::new(layout.path());
     assert_ne!(bytes(mount.join("oci-layout")), bytes(&secret), "made up instead");
-    assert!(mount.problems().iter().any(|line| line.starts_with("oci-layout: is a symlink of one user")));
+    assert!(
+        mount
+            .problems()
+            .iter()
+            .any(|line| line.starts_with("oci-layout: is a symlink that leads to nothing of its owner"))
+    );
     assert_eq!(read_errno(mount.join(&layer)), nix::libc::EIO);
     drop(mount);
 
@@ -63,7 +69,7 @@ fn a_link_of_one_user_to_a_file_of_another_is_not_followed() {
                 true => assert_eq!(bytes(mount.join(&layer)), sample.layers[0].bytes, "{case}"),
                 false => {
                     assert_eq!(read_errno(mount.join(&layer)), nix::libc::EIO, "{case}");
-                    let problem = "file below a symlink of one user to a directory of another";
+                    let problem = "file below a symlink that leads to nothing of its owner";
                     assert!(mount.problems().iter().any(|line| line.contains(problem)), "{case}");
                 }
             }
@@ -79,10 +85,84 @@ fn a_link_of_one_user_to_a_file_of_another_is_not_followed() {
     let done = run(Mount::command(&secrets).arg(layout.path()).arg(secrets.path()));
     assert_eq!(done.code(), 1);
     assert!(
-        done.stderr.contains("index.json: is a symlink of one user to a file of another"),
+        done.stderr.contains("index.json: is a symlink that leads to nothing of its owner"),
         "{}",
         done.stderr
     );
+}
+
+/// Whoever owns a layout could ask root's mount which files there are, and how large, by a link in a blob's place for each.
+#[test]
+fn a_link_tells_nothing_of_what_its_owner_cannot_see() {
+    require_root();
+    let (layout, _) = Layout::sample();
+    let secrets = temp_dir();
+    let blobs = layout.path().join("blobs/sha256");
+    let (secret, theirs) = (secrets.join("secret"), secrets.join("theirs"));
+    fs::write(&secret, "of root").unwrap();
+    fs::write(&theirs, "a user's own").unwrap();
+    lchown(&theirs, Some(SOMEBODY), None).unwrap();
+    let targets = [&secret, secrets.path(), &secrets.join("nothing"), &secret.join("below"), &theirs];
+    let names: Vec<String> = (0..targets.len()).map(|n| format!("{n:064x}")).collect();
+    for (name, target) in names.iter().zip(targets) {
+        symlink(target, blobs.join(name)).unwrap();
+        lchown(blobs.join(name), Some(SOMEBODY), None).unwrap();
+    }
+    let mount = Mount::new(layout.path());
+    let seen = |name: &String| {
+        let blob = mount.join("blobs/sha256").join(name);
+        (fs::metadata(&blob).unwrap().len(), read_errno(&blob))
+    };
+    // One byte: a file of none would not be read, and so not say what is wrong with it.
+    for name in &names[..4] {
+        assert_eq!(seen(name), (1, nix::libc::EIO), "{name}");
+    }
+    let problems = mount.problems();
+    for name in &names[..4] {
+        let what = format!("{name}: there is a symlink that leads to nothing of its owner in its place");
+        assert!(problems.iter().any(|line| line.ends_with(&what)), "{problems:?}");
+    }
+    assert_eq!(fs::metadata(mount.join("blobs/sha256").join(&names[4])).unwrap().len(), 12);
+}
+
+/// A manifest.json of many small parts was made into values eighty times as long before anybody counted them, and a few
+/// kilobytes of archive took gigabytes.
+#[test]
+fn a_docker_archive_of_nothing_but_small_parts_takes_little_memory() {
+    require_tool("prlimit");
+    let directory = temp_dir();
+    let archive = directory.join("a.tar");
+    let image = |members: &str| format!("[{{{members}}}]");
+    for (manifest, said) in [
+        (format!("[{}7]", r#"{"a":0},"#.repeat(2_000_000)), "names 2000001 images with 0 layers"),
+        (
+            image(&format!(r#"{}"Config":"c""#, r#""":0,"#.repeat(3_000_000))),
+            "its configuration \"c\": not in",
+        ),
+        (
+            image(&format!(r#""Config":"c","Layers":[{}""]"#, r#""","#.repeat(5_000_000))),
+            "with 5000001 layers",
+        ),
+        (
+            image(&format!(r#""Config":"c","RepoTags":[{}""]"#, r#""","#.repeat(5_000_000))),
+            "and 5000001 names",
+        ),
+    ] {
+        fs::write(directory.join("manifest.json"), manifest).unwrap();
+        run(Command::new("tar")
+            .arg("-cf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(directory.path())
+            .arg("manifest.json"))
+        .ok();
+        let mut ocifs = Mount::command(&directory);
+        ocifs.arg("inspect").arg(&archive);
+        let mut prlimit = Command::new("prlimit");
+        let done = run(prlimit.arg("--as=250000000").arg(ocifs.get_program()).args(ocifs.get_args()));
+        assert_eq!(done.code(), 1, "{}", done.stderr);
+        assert!(done.stderr.contains(said), "{}", done.stderr);
+    }
 }
 
 /// What could not be read because the daemon had no file descriptors left was built into the tree, and missing for good.
@@ -229,7 +309,7 @@ fn a_platform_is_there_before_its_configuration_is() {
 /// Limits the daemon's file descriptors.
 #[track_caller]
 fn limit(mount: &Mount, soft: &str) {
-    let mut prlimit = std::process::Command::new("prlimit");
+    let mut prlimit = Command::new("prlimit");
     run(prlimit.args(["--pid", &mount.daemon().to_string()]).arg(format!("--nofile={soft}:"))).ok();
 }
 

@@ -119,6 +119,28 @@ fn a_digest_is_taken_once() {
     }
 }
 
+/// A layer whose digest was remembered of other bytes could not be read at any later mount.
+#[test]
+fn a_digest_that_is_true_no_more_is_forgotten() {
+    let tar = Tar::default().file("c", "{}").file("l", gzip(&noise(300_000, 9))).file("d", noise(100_000, 1));
+    let place = Place::new();
+    place.write(&tar.file("manifest.json", r#"[{"Config":"c","Layers":["l"]}]"#).end());
+    let docker = || open(&place.path(), Kind::Any, Some(&place.cache())).unwrap();
+    let wrong = || {
+        let source = docker();
+        let digests = source.blobs().unwrap().into_iter().map(|(digest, _)| digest);
+        let wrong: Vec<_> =
+            digests.filter(|digest| sha256(&read(&*source, digest).unwrap()) != *digest).collect();
+        wrong.iter().for_each(|digest| source.distrust(digest));
+        wrong.len()
+    };
+    assert_eq!(wrong(), 0);
+    docker().distrust(&sha256(b"{}"));
+    assert!(is_remembered(&place), "a digest that nobody took says nothing about what is remembered");
+    change_unseen(&place);
+    assert_eq!((wrong(), wrong()), (1, 0));
+}
+
 #[test]
 fn what_is_remembered_wrongly_is_found_out_and_forgotten() {
     // The first and the last 64 KiB are looked at each time: the index is to lie elsewhere. Noise is stored by zstd as

@@ -233,6 +233,20 @@ fn a_layer_may_be_there_under_another_images_name() {
     assert_eq!(source.problems().len(), 1);
 }
 
+/// What an image states is no reason to give another one its bytes for what that one really has.
+#[test]
+fn a_stated_digest_does_not_take_the_place_of_a_true_one() {
+    let good = save(&[b"one"]).layer("1", b"one");
+    let liar = good.config.replace(sha256(b"one").encoded(), sha256(good.config.as_bytes()).encoded());
+    let entry = r#"{"Config":"liar.json","Layers":["x"]}"#;
+    for manifest in [format!("[{entry},{}]", good.entry()), format!("[{},{entry}]", good.entry())] {
+        let save = save(&[b"one"]).layer("1", b"one");
+        let tar = save.tar.file("liar.json", &liar).file("x", "something else");
+        let source = opened(&Save { tar, ..save }.end_with(&manifest)).unwrap();
+        assert!(read(&*source, &sha256(good.config.as_bytes())).unwrap() == good.config.as_bytes());
+    }
+}
+
 #[test]
 fn one_of_several_by_its_number() {
     let first = save(&[b"one"]).layer("1", b"one");

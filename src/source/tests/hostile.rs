@@ -79,6 +79,15 @@ fn claimed_sizes_are_not_believed() {
     let manifest = r#"[{"Config":"c","Layers":["l"]}]"#;
     let tar = Tar::default().sparse("l", usize::MAX >> 2, 0, b"\x1f\x8b\x08").file("c", "{}");
     refused(&tar.file("manifest.json", manifest).end(), Kind::Any, "made of holes");
+    // So would very many, each of which could be as large as the archive.
+    let manifest = r#"[{"Config":"c","Layers":["0","1","2"]}]"#;
+    let layers = |size: usize| {
+        let tar = Tar::default().file("c", "{}").file("padding", noise(100_000, 1));
+        let tar = (0..3).fold(tar, |tar, n| tar.sparse(&n.to_string(), size, 0, b"\x1f\x8b\x08"));
+        tar.file("manifest.json", manifest).end()
+    };
+    refused(&layers(40_000), Kind::Any, "together larger than itself");
+    opened(&layers(30_000)).unwrap();
 }
 
 #[test]
@@ -92,6 +101,15 @@ fn limits_are_told() {
     let many = (0..70_000).map(|_| r#""l""#).collect::<Vec<_>>().join(",");
     let manifest = format!(r#"[{{"Config":"c","Layers":[{many}]}}]"#);
     refused(&Tar::default().file("manifest.json", manifest).end(), Kind::Any, "with 70000 layers");
+    let named = |count: usize, name: &str, config: &str| {
+        let names = format!("\"{name}\",").repeat(count);
+        let manifest = format!(r#"[{{"Config":"c","RepoTags":[{}]}}]"#, names.trim_end_matches(','));
+        Tar::default().file("c", config).file("manifest.json", manifest).end()
+    };
+    refused(&named(4_000_000, "a", "{}"), Kind::Any, "and 4000000 names");
+    let long = format!(r#"{{"os":"linux","architecture":"{}"}}"#, "a".repeat(1 << 10));
+    refused(&named(60_000, "a", &long), Kind::Any, "would make an index above");
+    opened(&named(60_000, "a", "{}")).unwrap();
     let many = (0..10_001).map(|_| r#"{"Config":"c"}"#).collect::<Vec<_>>().join(",");
     let tar = Tar::default().file("c", "{}").file("manifest.json", format!("[{many}]"));
     refused(&tar.end(), Kind::Any, "names 10001 images");
@@ -101,5 +119,5 @@ fn limits_are_told() {
     let tar = Tar::default().file("c", config).file("manifest.json", r#"[{"Config":"c"}]"#);
     refused(&tar.end(), Kind::Any, "and we read at most");
     let deep = format!("[{}{}]", "[".repeat(100_000), "]".repeat(100_000));
-    refused(&Tar::default().file("manifest.json", deep).end(), Kind::Any, "is not JSON");
+    refused(&Tar::default().file("manifest.json", deep).end(), Kind::Any, "image 0: is not an object");
 }
