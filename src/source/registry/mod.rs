@@ -30,7 +30,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use super::{Source, SourceError};
-use crate::oci::{Data, Descriptor, Digest, Index, IndexEntry, Manifest, MediaType};
+use crate::oci::{Algorithm, Data, Descriptor, Digest, Index, IndexEntry, MAX_DOCUMENT, Manifest, MediaType};
 use crate::read_at::ReadAt;
 use client::Client;
 use failure::Failure;
@@ -173,10 +173,15 @@ impl Source for Registry {
             if looked_into > MAX_MANIFESTS {
                 break;
             }
-            let bytes = match self.shared.manifest(&descriptor, &mut patience) {
+            // What we would not read has nothing below it that anybody is shown.
+            if descriptor.size > MAX_DOCUMENT || descriptor.digest.algorithm() == Algorithm::Unknown {
+                continue;
+            }
+            let bytes = match self.shared.checked(&descriptor, true, &mut patience) {
                 Ok(bytes) => bytes,
-                // Indexes may name platforms that were never pushed, or whose manifest is damaged.
-                Err(Failure::Absent(_) | Failure::Wrong(_)) => continue,
+                // Indexes may name platforms that were never pushed.
+                Err(Failure::Absent(_)) => continue,
+                // What came damaged too may come whole the next time, and the list is kept.
                 Err(failure) => return Err(failure.into()),
             };
             for child in children(&descriptor, &bytes) {

@@ -102,33 +102,30 @@ impl Shared {
         if config.kind() != MediaType::Config || config.size > MAX_SMALL {
             return None;
         }
-        let bytes = match &config.data {
-            Data::Content(bytes) => Arc::new(bytes.to_vec()),
-            _ => self
-                .small(&config.digest, config.size, false, &mut self.client.patience())
-                .inspect_err(|e| log::warn!("{e}"))
-                .ok()?,
-        };
-        index::platform(&bytes)
+        let bytes = self.checked(&config, false, &mut self.client.patience());
+        index::platform(&bytes.inspect_err(|e| log::warn!("{e}")).ok()?)
     }
 
-    /// Returns a manifest or index whose digest held.
-    pub(super) fn manifest(
+    /// Returns a small blob whose digest held, for who reads it here instead of handing it on to be checked.
+    pub(super) fn checked(
         &self,
         descriptor: &Descriptor,
+        is_manifest: bool,
         patience: &mut Patience,
     ) -> Result<Arc<Vec<u8>>, Failure> {
-        if descriptor.size > MAX_DOCUMENT {
-            return Err(Failure::Wrong(format!("{}: too large for a manifest", descriptor.digest)));
-        }
+        let (digest, size) = (&descriptor.digest, descriptor.size);
         if let Data::Content(bytes) = &descriptor.data {
             return Ok(Arc::new(bytes.to_vec()));
         }
-        self.small(&descriptor.digest, descriptor.size, true, patience)
+        let bytes = self.claimed(digest, size, is_manifest, patience)?;
+        match Digest::of(digest.algorithm(), &bytes) {
+            Some(found) if found == *digest && bytes[..].len() as u64 == size => Ok(bytes),
+            _ => Err(self.client.wrong(&format!("sent something else than {digest}, of {size} bytes"))),
+        }
     }
 
-    /// Returns a small blob in one piece, from here or from the registry. Its digest held, or it is not kept.
-    pub(super) fn small(
+    /// Returns a small blob in one piece, from here or from the registry: whatever came, and kept only if its digest held.
+    pub(super) fn claimed(
         &self,
         digest: &Digest,
         size: u64,
@@ -344,7 +341,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     all_there.wait();
-                    let got = shared.small(&digest, 8, false, &mut shared.client.patience());
+                    let got = shared.claimed(&digest, 8, false, &mut shared.client.patience());
                     assert!(matches!(got, Err(Failure::Network(_))), "{got:?}");
                 });
             }
