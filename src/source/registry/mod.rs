@@ -11,6 +11,8 @@ mod download;
 mod failure;
 mod http;
 mod index;
+#[cfg(test)]
+mod kit;
 mod lazy;
 mod nameless;
 mod parts;

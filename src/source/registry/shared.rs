@@ -282,21 +282,17 @@ pub(super) fn pause(paused: &Paused, failure: &Failure) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
+    use std::io::Write as _;
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-    use super::super::http::Http;
+    use super::super::kit;
     use super::*;
     use crate::oci::Algorithm;
 
     #[test]
     fn parts_used_longest_ago_are_let_go_and_none_that_is_read() {
-        let timeout = Duration::from_secs(1);
-        let reference = Reference::parse("127.0.0.1:1/app").unwrap();
-        let client = Client::new(reference, Http::new(timeout, None).unwrap(), false, true, timeout);
-        let shared = Shared::new(client, Store::new(None, 1 << 20));
+        let shared = kit::shared(1, Duration::from_secs(1));
         let digests = [b"a", b"b", b"c"].map(|content| Digest::of(Algorithm::Sha256, content).unwrap());
         let read = shared.parts(&digests[0], 1 << 20).unwrap();
         for digest in [&digests[1], &digests[2], &digests[1]] {
@@ -318,23 +314,14 @@ mod tests {
     /// Each of those who waited began anew: eight times six tries, one after the other.
     #[test]
     fn a_failure_goes_to_all_who_wait_for_a_document() {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(AtomicUsize::new(0));
         let counted = asked.clone();
-        std::thread::spawn(move || {
-            for connection in listener.incoming() {
-                let mut connection = connection.unwrap();
-                let _ = connection.read(&mut [0; 4096]);
-                counted.fetch_add(1, SeqCst);
-                let answer = "HTTP/1.1 503 Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-                let _ = connection.write_all(answer.as_bytes());
-            }
+        let port = kit::serve(move |_, connection| {
+            counted.fetch_add(1, SeqCst);
+            let _ =
+                connection.write_all(b"HTTP/1.1 503 Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         });
-        let reference = Reference::parse(&format!("//127.0.0.1:{port}/app")).unwrap();
-        let timeout = Duration::from_secs(2);
-        let client = Client::new(reference, Http::new(timeout, None).unwrap(), false, true, timeout);
-        let shared = Shared::new(client, Store::new(None, 1 << 20));
+        let shared = kit::shared(port, Duration::from_secs(2));
         let digest = Digest::of(Algorithm::Sha256, b"document").unwrap();
         let all_there = Barrier::new(8);
         std::thread::scope(|scope| {
