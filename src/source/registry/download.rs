@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::client::{Client, What};
 use super::failure::{Failure, Trouble, of_connection};
-use super::http::{Until, content_range, give_back};
+use super::http::{content_range, give_back};
 use super::patience::Patience;
 use super::store::Store;
 use super::unfinished::Part;
@@ -20,9 +20,6 @@ use crate::read_at::ReadAt;
 
 /// Bytes taken from the connection at once.
 const PIECE: usize = 128 << 10;
-
-/// How much longer than the download itself its readers wait, as a last resort.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// A blob that is being downloaded. Its bytes are unchecked, as those of every source are.
 pub(super) struct Download {
@@ -37,6 +34,8 @@ pub(super) struct Download {
 struct State {
     /// How many bytes, from the beginning on, are in the file.
     have: u64,
+    /// Somebody has waited in vain since anything came.
+    is_silent: bool,
     /// How it ended, once it has.
     end: Option<Result<(), Failure>>,
 }
@@ -55,8 +54,8 @@ impl Download {
         let download = Arc::new(Self {
             file: part.reader().map_err(keep)?,
             size,
-            patience: client.timeout() + GRACE,
-            state: Mutex::new(State { have: 0, end: None }),
+            patience: client.longest_wait(),
+            state: Mutex::new(State { have: 0, is_silent: false, end: None }),
             moved: Condvar::new(),
             digest: digest.clone(),
         });
@@ -81,9 +80,10 @@ impl Download {
         &self.digest
     }
 
-    /// Says whether it has ended: well, and then the store has the blob, or without success.
-    pub(super) fn has_ended(&self) -> bool {
-        self.state.lock().end.is_some()
+    /// Says whether anything is to be had of it: it is over when it ended, well or not, and when nothing comes any more.
+    pub(super) fn is_over(&self) -> bool {
+        let state = self.state.lock();
+        state.is_silent || state.end.is_some()
     }
 
     fn run(&self, client: &Client, store: &Store, mut part: Part) -> Result<(), Failure> {
@@ -155,8 +155,7 @@ impl Download {
         hasher: &mut Hasher,
         patience: &mut Patience,
     ) -> Result<(), Trouble> {
-        let response =
-            client.get(&What::Blob(self.digest.to_string()), *have, Until::Head(patience.deadline()))?;
+        let response = client.get(&What::Blob(self.digest.to_string()), *have, patience.body(self.size))?;
         let partial = response.status().as_u16() == 206;
         let mut skip = if partial { 0 } else { *have };
         if partial && content_range(&response).map(|(first, _)| first) != Some(*have) {
@@ -210,6 +209,7 @@ impl Download {
         let mut state = self.state.lock();
         // A second attempt begins at the front; what readers have been given they check themselves.
         state.have = have;
+        state.is_silent = false;
         self.moved.notify_all();
     }
 
@@ -225,6 +225,7 @@ impl Download {
                 None => {}
             }
             if self.moved.wait_for(&mut state, self.patience).timed_out() && state.have == seen {
+                state.is_silent = true;
                 return Err(Failure::TimedOut(format!("{}: nothing comes any more", self.digest)));
             }
             seen = state.have;

@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::client::{Client, Span, What};
 use super::failure::{Failure, Trouble, of_connection};
-use super::http::{Until, content_range, give_back};
+use super::http::{content_range, give_back};
 use super::patience::Patience;
 use super::store::Store;
 use crate::oci::Digest;
@@ -148,7 +148,9 @@ impl Parts {
             let busy =
                 |state: &State, n: usize| state.under_way.iter().find(|run| run.blocks.contains(&n)).cloned();
             if let Some(run) = busy(&state, first) {
-                self.changed.wait(&mut state);
+                if self.changed.wait_for(&mut state, self.client.longest_wait()).timed_out() {
+                    return Err(Failure::TimedOut(format!("{}: nothing comes any more", self.digest)));
+                }
                 match run.failed.get() {
                     Some(failure) if state.here[first] != HERE => return Err(failure.clone()),
                     _ => continue,
@@ -198,7 +200,7 @@ impl Parts {
         let response = self.client.get_part(
             &What::Blob(self.digest.to_string()),
             Span { from: at, to: Some(end) },
-            Until::Head(patience.deadline()),
+            patience.body(end - at),
         )?;
         let all = response.status().as_u16() == 200 && (at, end) == (0, self.size);
         let to = match content_range(&response) {

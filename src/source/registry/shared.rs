@@ -193,7 +193,7 @@ impl Shared {
         let mut downloads = self.downloads.lock();
         // Asked before the store is: one that ends well in between is as good as what it has put there. One that is
         // not there any more has put it there before.
-        let under_way = downloads.get(digest).filter(|download| !download.has_ended()).cloned();
+        let under_way = downloads.get(digest).filter(|download| !download.is_over()).cloned();
         if let Some(file) = self.whole(digest, size) {
             return Ok(Arc::new(Kept(file)));
         }
@@ -284,7 +284,7 @@ pub(super) fn pause(paused: &Paused, failure: &Failure) {
 mod tests {
     use std::io::Write as _;
     use std::sync::Barrier;
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
     use super::super::kit;
     use super::*;
@@ -335,5 +335,52 @@ mod tests {
         });
         let asked = asked.load(SeqCst);
         assert!((1..=6).contains(&asked), "{asked}");
+    }
+
+    /// Whoever read it waited for ever, and so did all that came after.
+    #[test]
+    fn a_body_that_never_ends_holds_nobody() {
+        let (blob, broken) = (vec![7; 1 << 20], Arc::new(AtomicBool::new(true)));
+        let (served, is_broken) = (blob.clone(), broken.clone());
+        let port = kit::serve(move |request, connection| {
+            let (from, to) = kit::range(request).map_or((0, served.len()), |(from, to)| (from, to.unwrap()));
+            let head =
+                format!("HTTP/1.1 206 Part\r\nContent-Range: bytes {from}-{}/{}\r\n", to - 1, served.len());
+            let head = if (from, to) == (0, served.len()) { "HTTP/1.1 200 OK\r\n".to_owned() } else { head };
+            if !is_broken.load(SeqCst) {
+                let head = format!("{head}Content-Length: {}\r\n\r\n", to - from);
+                let _ = connection.write_all(&[head.as_bytes(), &served[from..to]].concat());
+                return;
+            }
+            let head = format!("{head}Transfer-Encoding: chunked\r\n\r\n0\r\n");
+            let mut sent = connection.write_all(head.as_bytes());
+            while sent.is_ok() && is_broken.load(SeqCst) {
+                std::thread::sleep(Duration::from_millis(100));
+                sent = connection.write_all(b"trailer: x\r\n");
+            }
+        });
+        let shared = kit::shared(port, Duration::from_secs(1));
+        let digest = Digest::of(Algorithm::Sha256, &blob).unwrap();
+        let size = blob.len() as u64;
+        let parts = shared.parts(&digest, size).unwrap();
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            // Who asks for a lot may wait long for it. It is over when the connection is.
+            let many = scope.spawn(|| parts.read_at(0, &mut vec![0; 10 << 16]));
+            std::thread::sleep(Duration::from_millis(300));
+            let in_vain = [
+                scope.spawn(|| parts.read_at(size - 10, &mut [0; 10])),
+                scope.spawn(|| parts.read_at(0, &mut [0; 10])),
+                scope.spawn(|| shared.large(&digest, size).unwrap().read_at(0, &mut [0; 10])),
+            ];
+            for got in in_vain.map(|reader| reader.join().unwrap()) {
+                assert_eq!(got.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            }
+            broken.store(false, SeqCst);
+            assert_eq!(many.join().unwrap().unwrap(), 10 << 16);
+            let anew = shared.large(&digest, size).unwrap();
+            assert_eq!(anew.read_at(0, &mut [0; 10]).unwrap(), 10, "what failed is asked for anew");
+        });
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     }
 }
