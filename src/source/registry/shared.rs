@@ -377,7 +377,7 @@ mod tests {
                 assert_eq!(got.unwrap_err().kind(), io::ErrorKind::TimedOut);
             }
             broken.store(false, SeqCst);
-            assert_eq!(many.join().unwrap().unwrap(), 10 << 16);
+            assert!(many.join().unwrap().is_err(), "nothing came in time");
             let anew = shared.large(&digest, size).unwrap();
             assert_eq!(anew.read_at(0, &mut [0; 10]).unwrap(), 10, "what failed is asked for anew");
         });
