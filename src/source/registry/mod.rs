@@ -14,6 +14,7 @@ mod index;
 #[cfg(test)]
 mod kit;
 mod lazy;
+mod listing;
 mod nameless;
 mod parts;
 mod patience;
@@ -24,7 +25,6 @@ mod store;
 mod token;
 mod unfinished;
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -32,7 +32,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use super::{Source, SourceError};
-use crate::oci::{Algorithm, Data, Descriptor, Digest, Index, IndexEntry, MAX_DOCUMENT, Manifest, MediaType};
+use crate::oci::{Data, Descriptor, Digest, IndexEntry, MediaType};
 use crate::read_at::ReadAt;
 use client::Client;
 use failure::Failure;
@@ -48,9 +48,6 @@ const MAX_STORE: u64 = 20 << 30;
 
 /// Largest blob fetched in one piece, in bytes; larger ones can be read while they come.
 const MAX_SMALL: u64 = 256 << 10;
-
-/// Most manifests looked into for `blobs/`.
-const MAX_MANIFESTS: usize = 10_000;
 
 /// How to read from a registry.
 #[derive(Clone, Debug)]
@@ -163,38 +160,8 @@ impl Source for Registry {
         self.shared.store.remove(digest);
     }
 
-    /// Lists everything that the documents of the image name. For that, the manifests of all platforms are fetched, and
-    /// nothing else.
     fn blobs(&self) -> Result<Vec<(Digest, u64)>, SourceError> {
-        let mut found = HashMap::from([(self.top.digest.clone(), self.top.size)]);
-        let mut todo = vec![self.top.clone()];
-        let mut looked_into = 0;
-        let mut patience = self.shared.client.patience();
-        while let Some(descriptor) = todo.pop() {
-            looked_into += 1;
-            if looked_into > MAX_MANIFESTS {
-                break;
-            }
-            // What we would not read has nothing below it that anybody is shown.
-            if descriptor.size > MAX_DOCUMENT || descriptor.digest.algorithm() == Algorithm::Unknown {
-                continue;
-            }
-            let bytes = match self.shared.checked(&descriptor, true, &mut patience) {
-                Ok(bytes) => bytes,
-                // Indexes may name platforms that were never pushed.
-                Err(Failure::Absent(_)) => continue,
-                // What came damaged too may come whole the next time, and the list is kept.
-                Err(failure) => return Err(failure.into()),
-            };
-            for child in children(&descriptor, &bytes) {
-                let is_manifest = matches!(child.kind(), MediaType::Index | MediaType::Manifest);
-                if found.insert(child.digest.clone(), child.size).is_none() && is_manifest {
-                    self.shared.manifests.lock().insert(child.digest.clone());
-                    todo.push(child);
-                }
-            }
-        }
-        Ok(found.into_iter().collect())
+        self.shared.blobs(&self.top)
     }
 
     fn referrers(&self, subject: &Digest) -> Result<Vec<IndexEntry>, SourceError> {
@@ -203,17 +170,5 @@ impl Source for Registry {
 
     fn modified(&self) -> SystemTime {
         self.opened
-    }
-}
-
-/// Returns what a manifest or index names.
-fn children(of: &Descriptor, bytes: &[u8]) -> Vec<Descriptor> {
-    if of.kind() == MediaType::Index {
-        let entries = Index::parse(bytes).map(|index| index.entries).unwrap_or_default();
-        return entries.into_iter().filter_map(|entry| entry.descriptor.ok()).collect();
-    }
-    match Manifest::parse(bytes) {
-        Ok(manifest) => manifest.config.into_iter().chain(manifest.layers).filter_map(Result::ok).collect(),
-        Err(_) => Vec::new(),
     }
 }
