@@ -38,6 +38,7 @@ use client::Client;
 use failure::Failure;
 use http::Http;
 use lazy::{Kept, Lazy, Partly};
+use parts::MAX_BLOB;
 use shared::Shared;
 use store::Store;
 
@@ -117,6 +118,9 @@ impl Source for Registry {
         if let Data::Content(bytes) = &descriptor.data {
             return Ok(Box::new(bytes.to_vec()));
         }
+        if descriptor.size > MAX_BLOB {
+            return Err(SourceError::TooLarge { size: descriptor.size, limit: MAX_BLOB });
+        }
         Ok(Box::new(Lazy {
             shared: self.shared.clone(),
             digest: descriptor.digest.clone(),
@@ -128,7 +132,7 @@ impl Source for Registry {
 
     fn parts(&self, descriptor: &Descriptor) -> Option<Box<dyn ReadAt>> {
         let supported = !self.shared.parts_stats.unsupported.load(Relaxed);
-        (supported && descriptor.size <= parts::MAX_BLOB).then(|| {
+        (supported && descriptor.size <= MAX_BLOB).then(|| {
             let (shared, digest) = (self.shared.clone(), descriptor.digest.clone());
             Box::new(Partly { shared, digest, size: descriptor.size }) as _
         })

@@ -25,7 +25,7 @@ use crate::read_at::ReadAt;
 /// Bytes fetched and kept as one: a request takes longer to go and come than these take to follow.
 const BLOCK: u64 = 64 << 10;
 
-/// Largest blob that is kept in parts, in bytes: the note of its blocks takes 8 MiB.
+/// Largest blob fetched, in bytes: where it is kept in parts, the note of its blocks takes 8 MiB.
 pub(super) const MAX_BLOB: u64 = 512 << 30;
 
 /// Most bytes asked for with one request.
