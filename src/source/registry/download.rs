@@ -141,8 +141,9 @@ impl Download {
             }
             hasher.update(&buf[..got]);
             at += got as u64;
+            // Readers need not wait for the whole of it: that may take minutes.
+            self.publish(at);
         }
-        self.publish(at);
         Ok(at)
     }
 
@@ -246,5 +247,32 @@ impl ReadAt for Download {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::super::kit;
+    use super::*;
+    use crate::oci::Algorithm;
+
+    /// Readers were told that nothing comes any more, while gigabytes of an earlier attempt were read from the disk.
+    #[test]
+    fn what_an_earlier_attempt_left_is_read_at_once() {
+        const LEFT: u64 = 2 << 30;
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::new(Some(directory.path().join("blobs")), 20 << 30));
+        let digest = Digest::of(Algorithm::Sha256, b"content").unwrap();
+        let part = store.begin(&digest, LEFT + 1).unwrap();
+        part.file().set_len(LEFT).unwrap();
+        assert_eq!(part.file().metadata().unwrap().blocks(), 0, "a hole");
+        drop(part);
+        let client = Arc::new(kit::client(1, Duration::from_secs(5)));
+        let download = Download::start(client, store, digest, LEFT + 1, |_| {}).unwrap();
+        assert_eq!(download.read_at(0, &mut [1; 10]).unwrap(), 10);
+        let have = download.state.lock().have;
+        assert!(have < LEFT, "{have}");
     }
 }
