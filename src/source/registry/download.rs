@@ -89,13 +89,18 @@ impl Download {
     fn run(&self, client: &Client, store: &Store, mut part: Part) -> Result<(), Failure> {
         let keep = |e: io::Error| Failure::Local(format!("cannot keep {}: {e}", self.digest));
         let resumed = part.have > 0;
+        // What readers waited for goes before the bytes do.
+        let restart = |part: &mut Part| {
+            self.publish(0);
+            part.restart().map_err(keep)
+        };
         if part.have > self.size {
-            part.restart().map_err(keep)?;
+            restart(&mut part)?;
         }
         let filled = match self.fill(client, &mut part) {
             // What was there from an earlier attempt may have been torn by a crash.
             Err(Failure::Wrong(_)) if resumed => {
-                part.restart().map_err(keep)?;
+                restart(&mut part)?;
                 self.fill(client, &mut part)
             }
             other => other,
@@ -242,7 +247,11 @@ impl ReadAt for Download {
             return Ok(0);
         }
         self.wait_for(end)?;
-        ReadAt::read_at(&self.file, offset, &mut buf[..len])
+        match ReadAt::read_at(&self.file, offset, &mut buf[..len])? {
+            got if got == len => Ok(got),
+            // It is as long as its descriptor says, or it is none: fewer bytes would be taken for its end.
+            _ => Err(Failure::Network(format!("{}: its download begins anew", self.digest)).into()),
+        }
     }
 
     fn len(&self) -> io::Result<u64> {

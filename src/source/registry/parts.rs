@@ -10,9 +10,10 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use nix::fcntl::Flock;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::client::{Client, Span, What};
 use super::failure::{Failure, Trouble, of_connection};
@@ -148,13 +149,8 @@ impl Parts {
             let busy =
                 |state: &State, n: usize| state.under_way.iter().find(|run| run.blocks.contains(&n)).cloned();
             if let Some(run) = busy(&state, first) {
-                if self.changed.wait_for(&mut state, self.client.longest_wait()).timed_out() {
-                    return Err(Failure::TimedOut(format!("{}: nothing comes any more", self.digest)));
-                }
-                match run.failed.get() {
-                    Some(failure) if state.here[first] != HERE => return Err(failure.clone()),
-                    _ => continue,
-                }
+                self.wait_for(&run, first, &mut state)?;
+                continue;
             }
             let most = usize::try_from(MAX_REQUEST / BLOCK).expect("a small number");
             let wanted = (first..blocks.end).take(most);
@@ -170,6 +166,31 @@ impl Parts {
             }
             drop(leading);
             fetched?;
+        }
+    }
+
+    /// Waits until a block is here, or the run that was to bring it has ended. Not for ever, where nothing of it comes.
+    fn wait_for(
+        &self,
+        run: &Arc<Run>,
+        block: usize,
+        state: &mut MutexGuard<'_, State>,
+    ) -> Result<(), Failure> {
+        let came = |state: &State| run.blocks.clone().filter(|n| state.here[*n] == HERE).count();
+        let mut before = None;
+        let mut until = Instant::now();
+        while state.here[block] != HERE && state.under_way.iter().any(|other| Arc::ptr_eq(other, run)) {
+            let now = Some(came(state));
+            if before != now {
+                (before, until) = (now, Instant::now() + self.client.longest_wait());
+            } else if Instant::now() >= until {
+                return Err(Failure::TimedOut(format!("{}: nothing comes any more", self.digest)));
+            }
+            self.changed.wait_until(state, until);
+        }
+        match run.failed.get() {
+            Some(failure) if state.here[block] != HERE => Err(failure.clone()),
+            _ => Ok(()),
         }
     }
 

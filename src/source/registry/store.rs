@@ -93,7 +93,10 @@ impl Store {
     /// Says whether the blob is there, of so many bytes: one that a descriptor states otherwise is asked for again.
     pub(super) fn has(&self, digest: &Digest, size: u64) -> bool {
         let held = self.held.lock().get(digest).and_then(|held| held.metadata().ok());
-        let named = || fs::symlink_metadata(self.path(digest)?).ok();
+        let named = || {
+            let path = self.path(digest)?;
+            is_ours(path.parent()?).then(|| fs::symlink_metadata(path).ok())?
+        };
         let is_it = |meta: fs::Metadata| meta.is_file() && meta.len() == size;
         self.nameless.has(digest, size) || held.or_else(named).is_some_and(is_it)
     }
@@ -332,7 +335,13 @@ mod tests {
         assert!(again.find(&digest, Some(8)).is_none(), "of another size");
         again.remove(&digest);
         assert!(!again.has(&digest, 7) && again.find(&digest, None).is_none());
+        let digest = put(&again, b"content");
         fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        let other = Store::new(Some(root.clone()), 1 << 20);
+        assert!(
+            !other.has(&digest, 7) && other.find(&digest, None).is_none(),
+            "others could have put it there"
+        );
         let part = Store::new(Some(root), 1).begin(&digest, 7).unwrap();
         assert_eq!(part.path, None, "others can write to it");
     }
