@@ -27,15 +27,16 @@ fn noise(seed: u8) -> Vec<u8> {
 struct Single {
     layout: Layout,
     layer: Blob,
+    config: Blob,
     manifest: Blob,
 }
 
 fn single() -> Single {
     let layout = Layout::new();
     let layer = layout.blob(gzip(&tar(&[("etc/motd", b"welcome\n"), ("noise", &noise(1))])));
-    let (_, manifest, entry) = layout.image_of(AMD64, std::slice::from_ref(&layer));
+    let (config, manifest, entry) = layout.image_of(AMD64, std::slice::from_ref(&layer));
     layout.index(&[named(entry, "v1")]);
-    Single { layout, layer, manifest }
+    Single { layout, layer, config, manifest }
 }
 
 /// An image of two platforms, one large layer each.
@@ -460,6 +461,39 @@ fn documents_fail_as_layers_do() {
             assert!(config.contains("arm64"), "{shown}");
         }
     }
+}
+
+/// The mount showed, and handed on in index.json, the platform of a configuration that was not the image's.
+#[test]
+fn a_configuration_that_came_damaged_names_no_platform() {
+    let (_registry, proxy, image) = served();
+    let digest = image.config.digest.clone();
+    let at = image.config.bytes.windows(5).position(|word| word == b"amd64").unwrap();
+    proxy.rule(move |asked| if asked.target.contains(&digest) { Act::Flip(at) } else { Act::Pass });
+    let mount = Mount::new(proxy.image(&format!("some/app@{}", image.manifest.digest)));
+    proxy.rule(|_| Act::Pass);
+    assert_eq!(ls(mount.join("platforms")), ["linux-amd64"]);
+    assert!(!text(mount.join("index.json")).contains("platform"), "{}", text(mount.join("index.json")));
+    assert_eq!(mount.problems(), [""; 0]);
+}
+
+/// Until the next mount `blobs/` had files that are in no image, and not those that are.
+#[test]
+fn a_damaged_manifest_is_not_what_blobs_are_listed_by() {
+    let (registry, image) = (Registry::start(), multi());
+    registry.push(&image.layout, "v1", "app:v1", &[]);
+    let proxy = Proxy::before(&registry);
+    let mount = Mount::new(proxy.image("app:v1"));
+    let (digest, top) = (image.layers[0].digest.clone(), image.index.clone());
+    proxy.rule(move |asked| match asked.target.contains("/manifests/") && !asked.target.contains(&top) {
+        true => Act::Flip(220),
+        false => Act::Pass,
+    });
+    assert_eq!(fs::read_dir(mount.join("blobs/sha256")).unwrap_err().raw_os_error(), Some(libc::EIO));
+    proxy.rule(|_| Act::Pass);
+    let listed = ls(mount.join("blobs/sha256"));
+    assert_eq!(listed, ls(Mount::new(image.layout.path()).join("blobs/sha256")));
+    assert!(listed.contains(&digest["sha256:".len()..].to_owned()));
 }
 
 #[test]

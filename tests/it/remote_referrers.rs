@@ -128,8 +128,8 @@ fn all_pages_of_the_api_are_read() {
     let digest = image["digest"].as_str().unwrap();
     let absolute = format!("http://127.0.0.1:{}/v2/app/referrers/{digest}?n=1&last=b", proxy.port);
     let pages = HashMap::from([
-        (String::new(), (vec![entries[0].clone()], format!("/v2/app/referrers/{digest}?n=1&last=a"))),
-        ("?n=1&last=a".to_owned(), (vec![entries[1].clone(), json!(7)], absolute)),
+        (String::new(), (vec![entries[0].clone()], format!("/v2/app/referrers/{digest}?n=1&last=a://x"))),
+        ("?n=1&last=a://x".to_owned(), (vec![entries[1].clone(), json!(7)], absolute)),
         ("?n=1&last=b".to_owned(), (vec![entries[2].clone()], String::new())),
     ]);
     api(&proxy, &image, pages);

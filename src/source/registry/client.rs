@@ -18,6 +18,9 @@ const MAX_REDIRECTS: usize = 5;
 /// Most bytes of an error's text that are looked at.
 const MAX_ERROR: u64 = 16 << 10;
 
+/// How much longer than a request itself those wait whom it serves as well.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// The kinds of manifest we read. A registry sends what it has, or what it can make of it.
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
@@ -101,9 +104,9 @@ impl Client {
         }
     }
 
-    /// Returns the longest time without progress.
-    pub(super) fn timeout(&self) -> Duration {
-        self.timeout
+    /// Returns how long somebody waits for what another one's request is to bring, as a last resort.
+    pub(super) fn longest_wait(&self) -> Duration {
+        self.timeout + GRACE
     }
 
     /// Returns what a new question may take.
@@ -357,14 +360,20 @@ impl Client {
     }
 }
 
-/// Reads what is left of a short answer, so that its connection serves the next request.
-fn drain(response: Response, until: Until) {
-    let _ = rest(response, "", MAX_ERROR, until);
+/// Reads what is left of a short answer, so that its connection serves the next request. Where nobody bounds its time, one
+/// that does not say how short it is may have no end: that is not worth a connection.
+fn drain(response: Response, until: Until) -> Vec<u8> {
+    match (until, response.body().content_length()) {
+        (Until::End(_), _) | (_, Some(0..=MAX_ERROR)) => {
+            rest(response, "", MAX_ERROR, until).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Returns what the registry says is the matter (distribution specification, "Error Codes"), as ` (…)`.
 fn told(response: Response, until: Until) -> String {
-    let text = rest(response, "", MAX_ERROR, until).unwrap_or_default();
+    let text = drain(response, until);
     let Ok(answer) = serde_json::from_slice::<serde_json::Value>(&text) else { return String::new() };
     let error = &answer["errors"][0];
     let said = error["message"].as_str().or_else(|| error["code"].as_str()).unwrap_or_default();

@@ -175,6 +175,9 @@ fn listen(child: &mut Child, limit: Duration) -> io::Result<Vec<u8>> {
     let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
     let start = Instant::now();
     loop {
+        if start.elapsed() > limit {
+            return Err(io::Error::other(format!("has not ended after {limit:?}, and is not waited for")));
+        }
         // Asked before the pipe is: what it said before it ended is in there.
         let ended = child.try_wait()?.is_some();
         let wait = if ended { 0_u16 } else { 20 };
@@ -199,8 +202,6 @@ fn listen(child: &mut Child, limit: Duration) -> io::Result<Vec<u8>> {
         } else if ended {
             // A program that it started may hold the pipe open for as long as it likes.
             return Ok(answer);
-        } else if start.elapsed() > limit {
-            return Err(io::Error::other(format!("has not ended after {limit:?}, and is not waited for")));
         } else if stdout.is_none() {
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -308,7 +309,7 @@ mod tests {
         assert_eq!(ask(much).map(|said| said.len()), Ok(100_000));
         // An agent that it leaves behind has its pipe.
         assert_eq!(ask("echo said; sleep 30 &").as_deref(), Ok("said\n"));
-        for silent in ["exec sleep 30", "exec >&-; exec sleep 30"] {
+        for silent in ["exec sleep 30", "exec >&-; exec sleep 30", "while sleep 0.01; do echo; done"] {
             assert!(ask(silent).unwrap_err().contains("not waited for"), "{silent}");
         }
         assert!(ask("exec cat /dev/zero").unwrap_err().contains("more than"));

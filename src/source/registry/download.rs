@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::client::{Client, What};
 use super::failure::{Failure, Trouble, of_connection};
-use super::http::{Until, content_range, give_back};
+use super::http::{content_range, give_back};
 use super::patience::Patience;
 use super::store::Store;
 use super::unfinished::Part;
@@ -20,9 +20,6 @@ use crate::read_at::ReadAt;
 
 /// Bytes taken from the connection at once.
 const PIECE: usize = 128 << 10;
-
-/// How much longer than the download itself its readers wait, as a last resort.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// A blob that is being downloaded. Its bytes are unchecked, as those of every source are.
 pub(super) struct Download {
@@ -37,6 +34,8 @@ pub(super) struct Download {
 struct State {
     /// How many bytes, from the beginning on, are in the file.
     have: u64,
+    /// Somebody has waited in vain since anything came.
+    is_silent: bool,
     /// How it ended, once it has.
     end: Option<Result<(), Failure>>,
 }
@@ -55,8 +54,8 @@ impl Download {
         let download = Arc::new(Self {
             file: part.reader().map_err(keep)?,
             size,
-            patience: client.timeout() + GRACE,
-            state: Mutex::new(State { have: 0, end: None }),
+            patience: client.longest_wait(),
+            state: Mutex::new(State { have: 0, is_silent: false, end: None }),
             moved: Condvar::new(),
             digest: digest.clone(),
         });
@@ -81,21 +80,27 @@ impl Download {
         &self.digest
     }
 
-    /// Says whether it has ended: well, and then the store has the blob, or without success.
-    pub(super) fn has_ended(&self) -> bool {
-        self.state.lock().end.is_some()
+    /// Says whether anything is to be had of it: it is over when it ended, well or not, and when nothing comes any more.
+    pub(super) fn is_over(&self) -> bool {
+        let state = self.state.lock();
+        state.is_silent || state.end.is_some()
     }
 
     fn run(&self, client: &Client, store: &Store, mut part: Part) -> Result<(), Failure> {
         let keep = |e: io::Error| Failure::Local(format!("cannot keep {}: {e}", self.digest));
         let resumed = part.have > 0;
+        // What readers waited for goes before the bytes do.
+        let restart = |part: &mut Part| {
+            self.publish(0);
+            part.restart().map_err(keep)
+        };
         if part.have > self.size {
-            part.restart().map_err(keep)?;
+            restart(&mut part)?;
         }
         let filled = match self.fill(client, &mut part) {
             // What was there from an earlier attempt may have been torn by a crash.
             Err(Failure::Wrong(_)) if resumed => {
-                part.restart().map_err(keep)?;
+                restart(&mut part)?;
                 self.fill(client, &mut part)
             }
             other => other,
@@ -141,8 +146,9 @@ impl Download {
             }
             hasher.update(&buf[..got]);
             at += got as u64;
+            // Readers need not wait for the whole of it: that may take minutes.
+            self.publish(at);
         }
-        self.publish(at);
         Ok(at)
     }
 
@@ -155,8 +161,7 @@ impl Download {
         hasher: &mut Hasher,
         patience: &mut Patience,
     ) -> Result<(), Trouble> {
-        let response =
-            client.get(&What::Blob(self.digest.to_string()), *have, Until::Head(patience.deadline()))?;
+        let response = client.get(&What::Blob(self.digest.to_string()), *have, patience.body(self.size))?;
         let partial = response.status().as_u16() == 206;
         let mut skip = if partial { 0 } else { *have };
         if partial && content_range(&response).map(|(first, _)| first) != Some(*have) {
@@ -210,6 +215,7 @@ impl Download {
         let mut state = self.state.lock();
         // A second attempt begins at the front; what readers have been given they check themselves.
         state.have = have;
+        state.is_silent = false;
         self.moved.notify_all();
     }
 
@@ -225,6 +231,7 @@ impl Download {
                 None => {}
             }
             if self.moved.wait_for(&mut state, self.patience).timed_out() && state.have == seen {
+                state.is_silent = true;
                 return Err(Failure::TimedOut(format!("{}: nothing comes any more", self.digest)));
             }
             seen = state.have;
@@ -240,10 +247,41 @@ impl ReadAt for Download {
             return Ok(0);
         }
         self.wait_for(end)?;
-        ReadAt::read_at(&self.file, offset, &mut buf[..len])
+        match ReadAt::read_at(&self.file, offset, &mut buf[..len])? {
+            got if got == len => Ok(got),
+            // It is as long as its descriptor says, or it is none: fewer bytes would be taken for its end.
+            _ => Err(Failure::Network(format!("{}: its download begins anew", self.digest)).into()),
+        }
     }
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::super::kit;
+    use super::*;
+    use crate::oci::Algorithm;
+
+    /// Readers were told that nothing comes any more, while gigabytes of an earlier attempt were read from the disk.
+    #[test]
+    fn what_an_earlier_attempt_left_is_read_at_once() {
+        const LEFT: u64 = 2 << 30;
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::new(Some(directory.path().join("blobs")), 20 << 30));
+        let digest = Digest::of(Algorithm::Sha256, b"content").unwrap();
+        let part = store.begin(&digest, LEFT + 1).unwrap();
+        part.file().set_len(LEFT).unwrap();
+        assert_eq!(part.file().metadata().unwrap().blocks(), 0, "a hole");
+        drop(part);
+        let client = Arc::new(kit::client(1, Duration::from_secs(5)));
+        let download = Download::start(client, store, digest, LEFT + 1, |_| {}).unwrap();
+        assert_eq!(download.read_at(0, &mut [1; 10]).unwrap(), 10);
+        let have = download.state.lock().have;
+        assert!(have < LEFT, "{have}");
     }
 }

@@ -43,8 +43,9 @@ pub(super) struct Request<'a> {
 /// Until when an answer must be there, with everything that was asked before to get it.
 #[derive(Clone, Copy)]
 pub(super) enum Until {
-    /// Its head. Of the body only silence is bounded here: whoever reads it says how slowly it may come.
-    Head(Instant),
+    /// Its head. Whoever reads the body says how slowly it may come, and is asked between reads; `body` is the longest that
+    /// can come to. It ends a read that never comes back, as of a body whose end is announced and followed by lines for ever.
+    Head { at: Instant, body: Duration },
     /// All of it.
     End(Instant),
 }
@@ -52,7 +53,7 @@ pub(super) enum Until {
 impl Until {
     pub(super) fn at(self) -> Instant {
         match self {
-            Self::Head(at) | Self::End(at) => at,
+            Self::Head { at, .. } | Self::End(at) => at,
         }
     }
 }
@@ -112,6 +113,10 @@ impl Http {
             .timeout_connect(Some((left / 3).min(MAX_CONNECT)))
             .timeout_send_request(Some((left / 3).min(self.silence)))
             .timeout_recv_response(Some((left / 2).min(self.silence)))
+            .timeout_recv_body(match until {
+                Until::Head { body, .. } => Some(body),
+                Until::End(_) => None,
+            })
             .timeout_global(matches!(until, Until::End(_)).then_some(left));
         agent.run(timed.build())
     }
@@ -359,7 +364,7 @@ mod tests {
     fn a_deadline_that_has_passed_asks_nobody() {
         let (url, said) = served(b"");
         let http = Http::new(Duration::from_secs(5), None).unwrap();
-        let until = Until::Head(Instant::now());
+        let until = Until::Head { at: Instant::now(), body: Duration::ZERO };
         let failed = http.send(Request { url: &url, headers: Vec::new(), form: None, until });
         let again = matches!(failed, Err(Trouble::Again { failure: Failure::TimedOut(_), .. }));
         assert!(again && said.try_recv().is_err());

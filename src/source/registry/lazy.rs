@@ -31,7 +31,7 @@ impl Lazy {
             }
             None if is_manifest || self.size <= MAX_SMALL => {
                 let mut patience = self.shared.client.patience();
-                Arc::new(self.shared.small(&self.digest, self.size, is_manifest, &mut patience)?)
+                Arc::new(self.shared.claimed(&self.digest, self.size, is_manifest, &mut patience)?)
             }
             None => self.shared.large(&self.digest, self.size)?,
         };

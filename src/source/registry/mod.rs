@@ -11,7 +11,10 @@ mod download;
 mod failure;
 mod http;
 mod index;
+#[cfg(test)]
+mod kit;
 mod lazy;
+mod listing;
 mod nameless;
 mod parts;
 mod patience;
@@ -22,7 +25,6 @@ mod store;
 mod token;
 mod unfinished;
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -30,12 +32,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use super::{Source, SourceError};
-use crate::oci::{Data, Descriptor, Digest, Index, IndexEntry, Manifest, MediaType};
+use crate::oci::{Data, Descriptor, Digest, IndexEntry, MediaType};
 use crate::read_at::ReadAt;
 use client::Client;
 use failure::Failure;
 use http::Http;
 use lazy::{Kept, Lazy, Partly};
+use parts::MAX_BLOB;
 use shared::Shared;
 use store::Store;
 
@@ -46,9 +49,6 @@ const MAX_STORE: u64 = 20 << 30;
 
 /// Largest blob fetched in one piece, in bytes; larger ones can be read while they come.
 const MAX_SMALL: u64 = 256 << 10;
-
-/// Most manifests looked into for `blobs/`.
-const MAX_MANIFESTS: usize = 10_000;
 
 /// How to read from a registry.
 #[derive(Clone, Debug)]
@@ -118,6 +118,9 @@ impl Source for Registry {
         if let Data::Content(bytes) = &descriptor.data {
             return Ok(Box::new(bytes.to_vec()));
         }
+        if descriptor.size > MAX_BLOB {
+            return Err(SourceError::TooLarge { size: descriptor.size, limit: MAX_BLOB });
+        }
         Ok(Box::new(Lazy {
             shared: self.shared.clone(),
             digest: descriptor.digest.clone(),
@@ -129,7 +132,7 @@ impl Source for Registry {
 
     fn parts(&self, descriptor: &Descriptor) -> Option<Box<dyn ReadAt>> {
         let supported = !self.shared.parts_stats.unsupported.load(Relaxed);
-        (supported && descriptor.size <= parts::MAX_BLOB).then(|| {
+        (supported && descriptor.size <= MAX_BLOB).then(|| {
             let (shared, digest) = (self.shared.clone(), descriptor.digest.clone());
             Box::new(Partly { shared, digest, size: descriptor.size }) as _
         })
@@ -161,33 +164,8 @@ impl Source for Registry {
         self.shared.store.remove(digest);
     }
 
-    /// Lists everything that the documents of the image name. For that, the manifests of all platforms are fetched, and
-    /// nothing else.
     fn blobs(&self) -> Result<Vec<(Digest, u64)>, SourceError> {
-        let mut found = HashMap::from([(self.top.digest.clone(), self.top.size)]);
-        let mut todo = vec![self.top.clone()];
-        let mut looked_into = 0;
-        let mut patience = self.shared.client.patience();
-        while let Some(descriptor) = todo.pop() {
-            looked_into += 1;
-            if looked_into > MAX_MANIFESTS {
-                break;
-            }
-            let bytes = match self.shared.manifest(&descriptor, &mut patience) {
-                Ok(bytes) => bytes,
-                // Indexes may name platforms that were never pushed, or whose manifest is damaged.
-                Err(Failure::Absent(_) | Failure::Wrong(_)) => continue,
-                Err(failure) => return Err(failure.into()),
-            };
-            for child in children(&descriptor, &bytes) {
-                let is_manifest = matches!(child.kind(), MediaType::Index | MediaType::Manifest);
-                if found.insert(child.digest.clone(), child.size).is_none() && is_manifest {
-                    self.shared.manifests.lock().insert(child.digest.clone());
-                    todo.push(child);
-                }
-            }
-        }
-        Ok(found.into_iter().collect())
+        self.shared.blobs(&self.top)
     }
 
     fn referrers(&self, subject: &Digest) -> Result<Vec<IndexEntry>, SourceError> {
@@ -196,17 +174,5 @@ impl Source for Registry {
 
     fn modified(&self) -> SystemTime {
         self.opened
-    }
-}
-
-/// Returns what a manifest or index names.
-fn children(of: &Descriptor, bytes: &[u8]) -> Vec<Descriptor> {
-    if of.kind() == MediaType::Index {
-        let entries = Index::parse(bytes).map(|index| index.entries).unwrap_or_default();
-        return entries.into_iter().filter_map(|entry| entry.descriptor.ok()).collect();
-    }
-    match Manifest::parse(bytes) {
-        Ok(manifest) => manifest.config.into_iter().chain(manifest.layers).filter_map(Result::ok).collect(),
-        Err(_) => Vec::new(),
     }
 }

@@ -64,10 +64,7 @@ impl Nameless {
     /// room all the same.
     pub(super) fn begin(&self, size: u64) -> io::Result<Flock<File>> {
         let dir = std::env::temp_dir();
-        self.make_room(size, || free(&dir)).map_err(|free| {
-            let what = format!("{} has {free} bytes left, and it has {size}", dir.display());
-            io::Error::new(io::ErrorKind::StorageFull, what)
-        })?;
+        self.make_room(size, || free(&dir)).map_err(|free| full(&dir, free, size))?;
         file(&dir)
     }
 
@@ -108,8 +105,14 @@ pub(super) fn file(dir: &Path) -> io::Result<Flock<File>> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| e.into())
 }
 
+/// Says that there is no room for a blob of `size` bytes.
+pub(super) fn full(dir: &Path, free: u64, size: u64) -> io::Error {
+    let what = format!("{} has {free} bytes left, and it has {size}", dir.display());
+    io::Error::new(io::ErrorKind::StorageFull, what)
+}
+
 /// Returns how many bytes may still be written; as many as there are where nobody says.
-fn free(dir: &Path) -> u64 {
+pub(super) fn free(dir: &Path) -> u64 {
     // Of one type on one machine, and of another on the next.
     #[allow(clippy::useless_conversion)]
     match statvfs(dir) {

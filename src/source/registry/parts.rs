@@ -5,18 +5,19 @@
 //! them, and says with [`Parts::forget`] what turned out to be wrong.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use nix::fcntl::Flock;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::client::{Client, Span, What};
 use super::failure::{Failure, Trouble, of_connection};
-use super::http::{Until, content_range, give_back};
+use super::http::{content_range, give_back};
 use super::patience::Patience;
 use super::store::Store;
 use crate::oci::Digest;
@@ -25,7 +26,7 @@ use crate::read_at::ReadAt;
 /// Bytes fetched and kept as one: a request takes longer to go and come than these take to follow.
 const BLOCK: u64 = 64 << 10;
 
-/// Largest blob that is kept in parts, in bytes: the note of its blocks takes 8 MiB.
+/// Largest blob fetched, in bytes: where it is kept in parts, the note of its blocks takes 8 MiB.
 pub(super) const MAX_BLOB: u64 = 512 << 30;
 
 /// Most bytes asked for with one request.
@@ -148,11 +149,8 @@ impl Parts {
             let busy =
                 |state: &State, n: usize| state.under_way.iter().find(|run| run.blocks.contains(&n)).cloned();
             if let Some(run) = busy(&state, first) {
-                self.changed.wait(&mut state);
-                match run.failed.get() {
-                    Some(failure) if state.here[first] != HERE => return Err(failure.clone()),
-                    _ => continue,
-                }
+                self.wait_for(&run, first, &mut state)?;
+                continue;
             }
             let most = usize::try_from(MAX_REQUEST / BLOCK).expect("a small number");
             let wanted = (first..blocks.end).take(most);
@@ -171,70 +169,93 @@ impl Parts {
         }
     }
 
+    /// Waits until a block is here, or the run that was to bring it has ended. Not for ever, where nothing of it comes.
+    fn wait_for(
+        &self,
+        run: &Arc<Run>,
+        block: usize,
+        state: &mut MutexGuard<'_, State>,
+    ) -> Result<(), Failure> {
+        let came = |state: &State| run.blocks.clone().filter(|n| state.here[*n] == HERE).count();
+        let mut before = None;
+        let mut until = Instant::now();
+        while state.here[block] != HERE && state.under_way.iter().any(|other| Arc::ptr_eq(other, run)) {
+            let now = Some(came(state));
+            if before != now {
+                (before, until) = (now, Instant::now() + self.client.longest_wait());
+            } else if Instant::now() >= until {
+                return Err(Failure::TimedOut(format!("{}: nothing comes any more", self.digest)));
+            }
+            self.changed.wait_until(state, until);
+        }
+        match run.failed.get() {
+            Some(failure) if state.here[block] != HERE => Err(failure.clone()),
+            _ => Ok(()),
+        }
+    }
+
     /// Fetches a run of blocks, in one request where nothing breaks off.
     fn fetch_run(&self, mut run: Range<usize>) -> Result<(), Failure> {
         let mut patience = self.client.patience();
+        let mut front = Vec::new();
         while !run.is_empty() {
-            if let Err(trouble) = self.receive(&mut run, &mut patience) {
+            if let Err(trouble) = self.receive(&mut run, &mut front, &mut patience) {
                 patience.again(trouble)?;
             }
         }
         Ok(())
     }
 
-    /// Asks for a run of blocks, and takes off its front what has come.
-    fn receive(&self, run: &mut Range<usize>, patience: &mut Patience) -> Result<(), Trouble> {
-        let (from, to) = (run.start as u64 * BLOCK, (run.end as u64 * BLOCK).min(self.size));
-        let span = Span { from, to: Some(to) };
+    /// Asks for a run of blocks, of whose first `front` is here already, and takes off what has come. An answer may have
+    /// fewer bytes than were asked for, and not even a block (RFC 9110, section 15.3.7).
+    fn receive(
+        &self,
+        run: &mut Range<usize>,
+        front: &mut Vec<u8>,
+        patience: &mut Patience,
+    ) -> Result<(), Trouble> {
+        let (mut at, end) =
+            (run.start as u64 * BLOCK + front.len() as u64, (run.end as u64 * BLOCK).min(self.size));
+        let host = self.client.host();
         self.stats.requests.fetch_add(1, Relaxed);
         let response = self.client.get_part(
             &What::Blob(self.digest.to_string()),
-            span,
-            Until::Head(patience.deadline()),
+            Span { from: at, to: Some(end) },
+            patience.body(end - at),
         )?;
-        let all = response.status().as_u16() == 200 && (from, to) == (0, self.size);
-        // A shorter answer is asked for the rest.
-        if !all && content_range(&response).is_none_or(|(first, last)| first != from || last >= to) {
-            self.stats.unsupported.store(true, Relaxed);
-            let what = format!("{} does not give parts of blobs", self.client.host());
-            return Err(Failure::NoParts(what).into());
-        }
-        let announced = response.body().content_length() == Some(to - from);
-        let mut body = response.into_body().into_reader();
-        let mut block = vec![0; usize::try_from(BLOCK).expect("a small number")];
-        while let Some(number) = run.next() {
-            let at = number as u64 * BLOCK;
-            let len = usize::try_from((to - at).min(BLOCK)).expect("within a block");
-            if let Err(trouble) = self.fill(&mut body, &mut block[..len], patience) {
-                run.start = number;
-                return Err(trouble);
+        let all = response.status().as_u16() == 200 && (at, end) == (0, self.size);
+        let to = match content_range(&response) {
+            _ if all => end,
+            Some((first, last)) if first == at && last < end => last + 1,
+            _ => {
+                self.stats.unsupported.store(true, Relaxed);
+                return Err(Failure::NoParts(format!("{host} does not give parts of blobs")).into());
             }
-            self.keep(number, &block[..len])?;
-        }
-        give_back(body, announced);
-        Ok(())
-    }
-
-    fn fill(
-        &self,
-        body: &mut impl io::Read,
-        block: &mut [u8],
-        patience: &mut Patience,
-    ) -> Result<(), Trouble> {
-        let host = self.client.host();
-        let mut filled = 0;
-        while filled < block.len() {
-            let got = body.read(&mut block[filled..]).map_err(|e| of_connection(host, e.into()))?;
+        };
+        let announced = response.body().content_length() == Some(to - at);
+        let mut body = response.into_body().into_reader();
+        let mut piece = vec![0; usize::try_from(BLOCK).expect("a small number")];
+        while at < to {
+            let block_end = ((run.start as u64 + 1) * BLOCK).min(end);
+            let most = usize::try_from(to.min(block_end) - at).expect("within a block");
+            let got = body.read(&mut piece[..most]).map_err(|e| of_connection(host, e.into()))?;
             if got == 0 {
                 return Err(Trouble::again(Failure::Network(format!("{host} broke off"))));
             }
-            filled += got;
+            front.extend_from_slice(&piece[..got]);
+            at += got as u64;
+            if at == block_end {
+                self.keep(run.start, front)?;
+                front.clear();
+                run.start += 1;
+            }
             patience.progress(got as u64);
             self.stats.bytes.fetch_add(got as u64, Relaxed);
             if patience.is_over() {
                 return Err(Failure::TimedOut(format!("{host} sends next to nothing")).into());
             }
         }
+        give_back(body, announced);
         Ok(())
     }
 
@@ -290,7 +311,38 @@ fn open_note(file: &File, size: u64, blocks: usize) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use super::super::kit;
     use super::*;
+    use crate::oci::Algorithm;
+
+    /// What came of a block was thrown away and counted as progress: the read never ended.
+    #[test]
+    fn answers_shorter_than_a_block_add_up() {
+        let blob: Vec<u8> = (0..2 * BLOCK as usize + 5000).map(|n| (n / 7) as u8).collect();
+        let (served, asked) = (blob.clone(), Arc::new(AtomicUsize::new(0)));
+        let counted = asked.clone();
+        // In turn as many as may be given at once, and an answer that breaks off.
+        let port = kit::serve(move |request, connection| {
+            let (from, to) = kit::range(request).unwrap();
+            let to = to.unwrap().min(from + 20_000);
+            let breaks_off = counted.fetch_add(1, Relaxed) % 4 == 3;
+            let sent = if breaks_off { to.min(from + 9_000) } else { to };
+            let head = format!("Content-Range: bytes {from}-{}/{}", to - 1, served.len());
+            let length = to - from;
+            let head = format!("HTTP/1.1 206 Partial Content\r\n{head}\r\nContent-Length: {length}\r\n\r\n");
+            let _ = connection.write_all(&[head.as_bytes(), &served[from..sent]].concat());
+        });
+        let digest = Digest::of(Algorithm::Sha256, &blob).unwrap();
+        let parts = kit::shared(port, Duration::from_secs(20)).parts(&digest, blob.len() as u64).unwrap();
+        let mut got = vec![0; blob.len()];
+        assert_eq!(parts.read_at(0, &mut got).unwrap(), blob.len());
+        assert!(got == blob, "bytes of another place");
+        assert!(asked.load(Relaxed) < 12, "{asked:?}");
+    }
 
     #[test]
     fn a_note_is_read_back_and_a_strange_one_begins_anew() {

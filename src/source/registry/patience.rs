@@ -4,6 +4,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::time::{Duration, Instant};
 
 use super::failure::{Failure, Trouble};
+use super::http::Until;
 
 /// Most attempts without progress in between.
 const MAX_TRIES: u32 = 6;
@@ -42,8 +43,7 @@ impl Patience {
 
     /// Notes that bytes came, wanted or not.
     pub(super) fn came(&mut self, bytes: u64) {
-        let bought = Duration::from_micros(bytes.saturating_mul(1_000_000) / RATE);
-        self.until = (self.until + bought).min(Instant::now() + self.limit);
+        self.until = (self.until + bought(bytes)).min(Instant::now() + self.limit);
     }
 
     /// Notes that bytes came which were not here before.
@@ -63,6 +63,11 @@ impl Patience {
     /// Returns when it is over, at least a moment from now.
     pub(super) fn deadline(&self) -> Instant {
         self.until.max(Instant::now() + Duration::from_millis(100))
+    }
+
+    /// Returns when the head of an answer must be there whose body has so many bytes, and how long that may take.
+    pub(super) fn body(&self, bytes: u64) -> Until {
+        Until::Head { at: self.deadline(), body: self.limit + bought(bytes) }
     }
 
     /// Says whether too little came for too long.
@@ -87,6 +92,11 @@ impl Patience {
         std::thread::sleep(wait);
         Ok(())
     }
+}
+
+/// Returns the time that so many bytes may take.
+fn bought(bytes: u64) -> Duration {
+    Duration::from_micros(bytes.saturating_mul(1_000_000) / RATE)
 }
 
 /// Takes up to half away, so that many who were turned away do not come back together.

@@ -11,6 +11,9 @@ use crate::oci::{Digest, Index, IndexEntry, MAX_DOCUMENT, REFERRER_SUFFIXES, ref
 /// Most pages of an answer. Registries put a hundred and more on one.
 const MAX_PAGES: usize = 200;
 
+/// Most bytes of all pages, of which entries are held as they came: as much as MAX_ENTRIES of the usual length.
+const MAX_BYTES: usize = 16 << 20;
+
 /// Most entries taken; more than is shown.
 const MAX_ENTRIES: usize = 20_000;
 
@@ -54,7 +57,7 @@ impl Shared {
     /// Returns what the referrers API says, all pages of it; nothing where there is no such API.
     fn pages(&self, subject: &Digest, patience: &mut Patience) -> Result<Option<Vec<IndexEntry>>, Failure> {
         let mut what = What::Referrers(subject.to_string());
-        let mut entries = Vec::new();
+        let (mut entries, mut bytes) = (Vec::new(), 0);
         for page in 0..MAX_PAGES {
             let document = match self.client.document(&what, MAX_DOCUMENT, patience) {
                 Ok(document) => document,
@@ -68,8 +71,10 @@ impl Shared {
                 Err(e) => return Err(self.client.wrong(&format!("sent no list of referrers: {e}"))),
             };
             entries.extend(answer.entries);
-            if entries.len() > MAX_ENTRIES {
-                log::warn!("{} has more than {MAX_ENTRIES} referrers of {subject}", self.client.host());
+            bytes += document.bytes.len();
+            if entries.len() > MAX_ENTRIES || bytes > MAX_BYTES {
+                let (host, count) = (self.client.host(), entries.len());
+                log::warn!("{host} has more than the {count} referrers of {subject} that are read");
                 break;
             }
             match document.link.as_deref().and_then(next) {
@@ -83,7 +88,8 @@ impl Shared {
     /// Returns what a link to the next page asks of the registry. It leads nowhere else: who we are is told to nobody.
     fn next_page(&self, subject: &Digest, link: &str) -> Result<String, Failure> {
         let path = match link.split_once("://") {
-            None => Some(link),
+            _ if link.starts_with(['/', '?']) => Some(link),
+            None => None,
             Some(_) => Url::parse(link).filter(|url| self.client.is_at(url)).and_then(|_| {
                 let rest = link.split_once("://")?.1;
                 rest.find('/').map(|at| &rest[at..])
@@ -148,7 +154,12 @@ fn next(header: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::time::Duration;
+
+    use super::super::kit;
     use super::*;
+    use crate::oci::Algorithm;
 
     #[test]
     fn links() {
@@ -168,5 +179,20 @@ mod tests {
         ] {
             assert_eq!(next(header), link, "{header}");
         }
+    }
+
+    #[test]
+    fn pages_are_bounded_in_bytes() {
+        let digest = Digest::of(Algorithm::Sha256, b"x").unwrap();
+        let long = "x".repeat(3 << 20);
+        let entry = format!(r#"{{"digest":"{digest}","size":1,"annotations":{{"long":"{long}"}}}}"#);
+        let page = format!(r#"{{"manifests":[{entry}]}}"#);
+        let port = kit::serve(move |_, connection| {
+            let head = format!("Content-Length: {}\r\nLink: </v2/app/more>; rel=next", page.len());
+            let _ = connection.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{page}").as_bytes());
+        });
+        let shared = kit::shared(port, Duration::from_secs(20));
+        let entries = shared.pages(&digest, &mut shared.client.patience()).unwrap().unwrap();
+        assert_eq!(entries.len(), 6);
     }
 }

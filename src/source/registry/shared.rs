@@ -102,33 +102,30 @@ impl Shared {
         if config.kind() != MediaType::Config || config.size > MAX_SMALL {
             return None;
         }
-        let bytes = match &config.data {
-            Data::Content(bytes) => Arc::new(bytes.to_vec()),
-            _ => self
-                .small(&config.digest, config.size, false, &mut self.client.patience())
-                .inspect_err(|e| log::warn!("{e}"))
-                .ok()?,
-        };
-        index::platform(&bytes)
+        let bytes = self.checked(&config, false, &mut self.client.patience());
+        index::platform(&bytes.inspect_err(|e| log::warn!("{e}")).ok()?)
     }
 
-    /// Returns a manifest or index whose digest held.
-    pub(super) fn manifest(
+    /// Returns a small blob whose digest held, for who reads it here instead of handing it on to be checked.
+    pub(super) fn checked(
         &self,
         descriptor: &Descriptor,
+        is_manifest: bool,
         patience: &mut Patience,
     ) -> Result<Arc<Vec<u8>>, Failure> {
-        if descriptor.size > MAX_DOCUMENT {
-            return Err(Failure::Wrong(format!("{}: too large for a manifest", descriptor.digest)));
-        }
+        let (digest, size) = (&descriptor.digest, descriptor.size);
         if let Data::Content(bytes) = &descriptor.data {
             return Ok(Arc::new(bytes.to_vec()));
         }
-        self.small(&descriptor.digest, descriptor.size, true, patience)
+        let bytes = self.claimed(digest, size, is_manifest, patience)?;
+        match Digest::of(digest.algorithm(), &bytes) {
+            Some(found) if found == *digest && bytes[..].len() as u64 == size => Ok(bytes),
+            _ => Err(self.client.wrong(&format!("sent something else than {digest}, of {size} bytes"))),
+        }
     }
 
-    /// Returns a small blob in one piece, from here or from the registry. Its digest held, or it is not kept.
-    pub(super) fn small(
+    /// Returns a small blob in one piece, from here or from the registry: whatever came, and kept only if its digest held.
+    pub(super) fn claimed(
         &self,
         digest: &Digest,
         size: u64,
@@ -196,7 +193,7 @@ impl Shared {
         let mut downloads = self.downloads.lock();
         // Asked before the store is: one that ends well in between is as good as what it has put there. One that is
         // not there any more has put it there before.
-        let under_way = downloads.get(digest).filter(|download| !download.has_ended()).cloned();
+        let under_way = downloads.get(digest).filter(|download| !download.is_over()).cloned();
         if let Some(file) = self.whole(digest, size) {
             return Ok(Arc::new(Kept(file)));
         }
@@ -285,21 +282,17 @@ pub(super) fn pause(paused: &Paused, failure: &Failure) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
+    use std::io::Write as _;
     use std::sync::Barrier;
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
-    use super::super::http::Http;
+    use super::super::kit;
     use super::*;
     use crate::oci::Algorithm;
 
     #[test]
     fn parts_used_longest_ago_are_let_go_and_none_that_is_read() {
-        let timeout = Duration::from_secs(1);
-        let reference = Reference::parse("127.0.0.1:1/app").unwrap();
-        let client = Client::new(reference, Http::new(timeout, None).unwrap(), false, true, timeout);
-        let shared = Shared::new(client, Store::new(None, 1 << 20));
+        let shared = kit::shared(1, Duration::from_secs(1));
         let digests = [b"a", b"b", b"c"].map(|content| Digest::of(Algorithm::Sha256, content).unwrap());
         let read = shared.parts(&digests[0], 1 << 20).unwrap();
         for digest in [&digests[1], &digests[2], &digests[1]] {
@@ -321,35 +314,73 @@ mod tests {
     /// Each of those who waited began anew: eight times six tries, one after the other.
     #[test]
     fn a_failure_goes_to_all_who_wait_for_a_document() {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(AtomicUsize::new(0));
         let counted = asked.clone();
-        std::thread::spawn(move || {
-            for connection in listener.incoming() {
-                let mut connection = connection.unwrap();
-                let _ = connection.read(&mut [0; 4096]);
-                counted.fetch_add(1, SeqCst);
-                let answer = "HTTP/1.1 503 Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-                let _ = connection.write_all(answer.as_bytes());
-            }
+        let port = kit::serve(move |_, connection| {
+            counted.fetch_add(1, SeqCst);
+            let _ =
+                connection.write_all(b"HTTP/1.1 503 Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         });
-        let reference = Reference::parse(&format!("//127.0.0.1:{port}/app")).unwrap();
-        let timeout = Duration::from_secs(2);
-        let client = Client::new(reference, Http::new(timeout, None).unwrap(), false, true, timeout);
-        let shared = Shared::new(client, Store::new(None, 1 << 20));
+        let shared = kit::shared(port, Duration::from_secs(2));
         let digest = Digest::of(Algorithm::Sha256, b"document").unwrap();
         let all_there = Barrier::new(8);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     all_there.wait();
-                    let got = shared.small(&digest, 8, false, &mut shared.client.patience());
+                    let got = shared.claimed(&digest, 8, false, &mut shared.client.patience());
                     assert!(matches!(got, Err(Failure::Network(_))), "{got:?}");
                 });
             }
         });
         let asked = asked.load(SeqCst);
         assert!((1..=6).contains(&asked), "{asked}");
+    }
+
+    /// Whoever read it waited for ever, and so did all that came after.
+    #[test]
+    fn a_body_that_never_ends_holds_nobody() {
+        let (blob, broken) = (vec![7; 1 << 20], Arc::new(AtomicBool::new(true)));
+        let (served, is_broken) = (blob.clone(), broken.clone());
+        let port = kit::serve(move |request, connection| {
+            let (from, to) = kit::range(request).map_or((0, served.len()), |(from, to)| (from, to.unwrap()));
+            let head =
+                format!("HTTP/1.1 206 Part\r\nContent-Range: bytes {from}-{}/{}\r\n", to - 1, served.len());
+            let head = if (from, to) == (0, served.len()) { "HTTP/1.1 200 OK\r\n".to_owned() } else { head };
+            if !is_broken.load(SeqCst) {
+                let head = format!("{head}Content-Length: {}\r\n\r\n", to - from);
+                let _ = connection.write_all(&[head.as_bytes(), &served[from..to]].concat());
+                return;
+            }
+            let head = format!("{head}Transfer-Encoding: chunked\r\n\r\n0\r\n");
+            let mut sent = connection.write_all(head.as_bytes());
+            while sent.is_ok() && is_broken.load(SeqCst) {
+                std::thread::sleep(Duration::from_millis(100));
+                sent = connection.write_all(b"trailer: x\r\n");
+            }
+        });
+        let shared = kit::shared(port, Duration::from_secs(1));
+        let digest = Digest::of(Algorithm::Sha256, &blob).unwrap();
+        let size = blob.len() as u64;
+        let parts = shared.parts(&digest, size).unwrap();
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            // Who asks for a lot may wait long for it. It is over when the connection is.
+            let many = scope.spawn(|| parts.read_at(0, &mut vec![0; 10 << 16]));
+            std::thread::sleep(Duration::from_millis(300));
+            let in_vain = [
+                scope.spawn(|| parts.read_at(size - 10, &mut [0; 10])),
+                scope.spawn(|| parts.read_at(0, &mut [0; 10])),
+                scope.spawn(|| shared.large(&digest, size).unwrap().read_at(0, &mut [0; 10])),
+            ];
+            for got in in_vain.map(|reader| reader.join().unwrap()) {
+                assert_eq!(got.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            }
+            broken.store(false, SeqCst);
+            assert!(many.join().unwrap().is_err(), "nothing came in time");
+            let anew = shared.large(&digest, size).unwrap();
+            assert_eq!(anew.read_at(0, &mut [0; 10]).unwrap(), 10, "what failed is asked for anew");
+        });
+        assert!(start.elapsed() < Duration::from_secs(18), "{:?}", start.elapsed());
     }
 }

@@ -93,7 +93,10 @@ impl Store {
     /// Says whether the blob is there, of so many bytes: one that a descriptor states otherwise is asked for again.
     pub(super) fn has(&self, digest: &Digest, size: u64) -> bool {
         let held = self.held.lock().get(digest).and_then(|held| held.metadata().ok());
-        let named = || fs::symlink_metadata(self.path(digest)?).ok();
+        let named = || {
+            let path = self.path(digest)?;
+            is_ours(path.parent()?).then(|| fs::symlink_metadata(path).ok())?
+        };
         let is_it = |meta: fs::Metadata| meta.is_file() && meta.len() == size;
         self.nameless.has(digest, size) || held.or_else(named).is_some_and(is_it)
     }
@@ -114,11 +117,27 @@ impl Store {
             Ok(Part { file, path: None, resumable: false, have: 0 })
         };
         let Some(dir) = &self.dir else { return nameless() };
-        self.begin_in(dir, digest).or_else(|why| self.without(dir, &why, nameless))
+        self.begin_in(dir, digest, size).or_else(|why| self.without(dir, &why, nameless))
     }
 
-    fn begin_in(&self, dir: &Path, digest: &Digest) -> io::Result<Part> {
+    fn begin_in(&self, dir: &Path, digest: &Digest, size: u64) -> io::Result<Part> {
         self.make(dir)?;
+        let part = self.unfinished(dir, digest)?;
+        let coming = size.saturating_sub(part.have);
+        // What is small is looked after when it is here.
+        if coming >= self.limit / SWEEPS || nameless::free(dir) < coming {
+            self.evict(coming);
+        }
+        let free = nameless::free(dir);
+        if free < coming {
+            let is_empty = part.have == 0;
+            part.give_up(is_empty);
+            return Err(nameless::full(dir, free, coming));
+        }
+        Ok(part)
+    }
+
+    fn unfinished(&self, dir: &Path, digest: &Digest) -> io::Result<Part> {
         let common = dir.join(format!("{UNFINISHED}{}", file_name(digest)));
         if let Some(part) = unfinished::open(common.clone())? {
             return Ok(part);
@@ -223,13 +242,15 @@ impl Store {
         let added = self.added.fetch_add(len, Relaxed);
         let share = (self.limit / SWEEPS).max(1);
         if added == 0 || added / share != (added + len) / share {
-            self.evict();
+            self.evict(0);
         }
     }
 
-    /// Removes what was used longest ago and is not open, until the store is within its limit.
-    fn evict(&self) {
-        let Some(entries) = self.dir.as_ref().and_then(|dir| fs::read_dir(dir).ok()) else { return };
+    /// Removes what was used longest ago and is not open, until the store is within its limit with so many bytes more, and
+    /// the disk has room for them.
+    fn evict(&self, coming: u64) {
+        let Some(dir) = &self.dir else { return };
+        let Ok(entries) = fs::read_dir(dir) else { return };
         let now = SystemTime::now();
         let mut files = Vec::new();
         for entry in entries.flatten() {
@@ -247,8 +268,12 @@ impl Store {
         }
         files.sort();
         let mut total: u64 = files.iter().map(|(_, len, _)| len).sum();
+        if total.saturating_add(nameless::free(dir)) < coming {
+            // All of it together would not make the room.
+            return;
+        }
         for (_, len, path) in files {
-            if total <= self.limit {
+            if total.saturating_add(coming) <= self.limit && nameless::free(dir) >= coming {
                 break;
             }
             if remove_unused(&path) {
@@ -310,7 +335,13 @@ mod tests {
         assert!(again.find(&digest, Some(8)).is_none(), "of another size");
         again.remove(&digest);
         assert!(!again.has(&digest, 7) && again.find(&digest, None).is_none());
+        let digest = put(&again, b"content");
         fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        let other = Store::new(Some(root.clone()), 1 << 20);
+        assert!(
+            !other.has(&digest, 7) && other.find(&digest, None).is_none(),
+            "others could have put it there"
+        );
         let part = Store::new(Some(root), 1).begin(&digest, 7).unwrap();
         assert_eq!(part.path, None, "others can write to it");
     }
@@ -352,11 +383,11 @@ mod tests {
         age(&store, &open, 300);
         age(&store, &old, 200);
         age(&store, &new, 100);
-        store.evict();
+        store.evict(0);
         assert_eq!([&old, &open, &new].map(|d| store.has(d, 3)), [false, true, true]);
         drop((held, holder));
         let store = Store::new(Some(root), 3);
-        store.evict();
+        store.evict(0);
         assert_eq!([&open, &new].map(|d| store.has(d, 3)), [false, true]);
     }
 
@@ -367,10 +398,26 @@ mod tests {
         let part = store.begin(&Digest::of(Algorithm::Sha256, b"x").unwrap(), 1).unwrap();
         let path = part.path.clone().unwrap();
         part.file().set_modified(SystemTime::now() - ABANDONED * 2).unwrap();
-        store.evict();
+        store.evict(0);
         assert!(path.exists(), "somebody writes to it");
         drop(part);
-        store.evict();
+        store.evict(0);
         assert!(!path.exists());
+    }
+
+    /// It was begun, and filled the disk.
+    #[test]
+    fn a_blob_is_begun_only_where_there_is_room_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("b");
+        let store = Store::new(Some(root.clone()), 1 << 20);
+        let digest = Digest::of(Algorithm::Sha256, b"content").unwrap();
+        let said = store.begin(&digest, 1 << 62).map(|part| part.have).unwrap_err().to_string();
+        assert!(said.contains("bytes left") && said.contains(&(1_u64 << 62).to_string()), "{said}");
+        assert_eq!(fs::read_dir(&root).unwrap().count(), 0, "nothing is left of it");
+        let old = put(&Store::new(Some(root.clone()), 1 << 20), b"old");
+        let store = Store::new(Some(root), 100);
+        store.begin(&digest, 99).unwrap();
+        assert!(!store.has(&old, 3), "room is made before it comes");
     }
 }
