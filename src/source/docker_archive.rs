@@ -119,7 +119,7 @@ impl<'a> Found<'a> {
         problem: &mut dyn FnMut(String),
     ) -> Result<Self, String> {
         let name = &saved.config;
-        if stated_digest(name).is_some_and(|hex| hex != config.digest.encoded()) {
+        if stated_digest(name).is_some_and(|hex| !hex.eq_ignore_ascii_case(config.digest.encoded())) {
             problem(format!("its configuration {name:?} hashes to {}", config.digest));
         }
         let matching = stated.diff_ids.len() == saved.layers.len();
