@@ -151,8 +151,8 @@ impl Source for Memory {
         Err(SourceError::Absent)
     }
 
-    fn open(&self, digest: &Digest) -> Result<Box<dyn ReadAt>, SourceError> {
-        if *digest == self.digest {
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn ReadAt>, SourceError> {
+        if descriptor.digest == self.digest {
             Ok(Box::new(Shared(self.blob.clone())))
         } else {
             Err(SourceError::Absent)

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocifs::oci::{Algorithm, Digest, Index, Manifest};
+use ocifs::oci::{Algorithm, Descriptor, Digest, Index, Manifest};
 use ocifs::source::{self, Kind, Source};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::PathBuf;
@@ -35,8 +35,8 @@ fn file() -> &'static Mutex<(std::fs::File, PathBuf)> {
 }
 
 /// Reads a whole blob that is small.
-fn blob(source: &dyn Source, digest: &Digest) -> Vec<u8> {
-    let blob = source.open(digest).expect("what is listed is there");
+fn blob(source: &dyn Source, descriptor: &Descriptor) -> Vec<u8> {
+    let blob = source.open(descriptor).expect("what is listed is there");
     let mut bytes = vec![0; usize::try_from(blob.len().expect("a length")).expect("a small blob")];
     let got = blob.read_at(0, &mut bytes).expect("it can be read");
     assert_eq!(got, bytes.len());
@@ -62,11 +62,11 @@ fuzz_target!(|input: &[u8]| {
     let listed = source.blobs().expect("they were made up");
     for entry in index.entries {
         let descriptor = entry.descriptor.expect("it was made up");
-        let bytes = blob(&*source, &descriptor.digest);
+        let bytes = blob(&*source, &descriptor);
         assert_eq!(Digest::of(Algorithm::Sha256, &bytes).as_ref(), Some(&descriptor.digest));
         let manifest = Manifest::parse(&bytes).expect("it was made up");
         let config = manifest.config.expect("a manifest has one").expect("it was made up");
-        assert_eq!(Digest::of(Algorithm::Sha256, &blob(&*source, &config.digest)), Some(config.digest));
+        assert_eq!(Digest::of(Algorithm::Sha256, &blob(&*source, &config)), Some(config.digest));
         for layer in manifest.layers {
             let layer = layer.expect("it was made up");
             // One that is missing has no length; whether the others are what they claim is seen when they are read.

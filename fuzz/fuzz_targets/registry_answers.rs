@@ -99,13 +99,13 @@ fuzz_target!(|input: &[u8]| {
         let _ = registry.blobs();
         let _ = registry.referrers(&top.digest);
         let mut bytes = vec![0; top.size.min(1 << 16) as usize];
-        let manifest = registry.open_described(top).and_then(|blob| Ok(blob.read_at(0, &mut bytes)?));
+        let manifest = registry.open(top).and_then(|blob| Ok(blob.read_at(0, &mut bytes)?));
         if manifest.is_ok()
             && let Ok(manifest) = Manifest::parse(&bytes)
         {
             for layer in manifest.layers.iter().flatten().take(3) {
                 let mut piece = [0; 100];
-                let _ = registry.open_described(layer).map(|blob| blob.read_at(5, &mut piece));
+                let _ = registry.open(layer).map(|blob| blob.read_at(5, &mut piece));
                 let _ = registry.parts(layer).map(|blob| blob.read_at(70_000, &mut piece));
             }
         }

@@ -285,7 +285,7 @@ impl BlobStore {
 
     /// Returns a blob's bytes as the source has them now. Unchecked: for this module only.
     fn raw(&self, descriptor: &Descriptor) -> Result<Box<dyn ReadAt>, BlobError> {
-        match (self.source.open_described(descriptor), &descriptor.data) {
+        match (self.source.open(descriptor), &descriptor.data) {
             (Err(SourceError::Absent), Data::Content(bytes)) => Ok(Box::new(bytes.to_vec())),
             (Err(SourceError::Absent), _) if descriptor.digest.as_str() == EMPTY_JSON_DIGEST => {
                 Ok(Box::new(EMPTY_JSON.to_vec()))

@@ -20,11 +20,11 @@ impl Source for Arc<Memory> {
     fn oci_layout(&self) -> Result<Vec<u8>, SourceError> {
         Err(SourceError::Absent)
     }
-    fn open(&self, digest: &Digest) -> Result<Box<dyn ReadAt>, SourceError> {
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn ReadAt>, SourceError> {
         if self.failing.load(Relaxed) {
             return Err(io::Error::from_raw_os_error(5).into());
         }
-        match self.blobs.lock().get(digest) {
+        match self.blobs.lock().get(&descriptor.digest) {
             Some(bytes) => Ok(Box::new(bytes.clone())),
             None => Err(SourceError::Absent),
         }

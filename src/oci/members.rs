@@ -15,16 +15,16 @@ const MAY_BE_SHORT: usize = 1_000;
 
 /// A JSON object's members, in the order of the text.
 #[derive(Default)]
-pub(super) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Members<'a> {
     /// Returns the members of an object; nothing where the text is none.
-    pub(super) fn of(raw: &'a RawValue) -> Option<Self> {
+    pub(crate) fn of(raw: &'a RawValue) -> Option<Self> {
         serde_json::from_str(raw.get()).ok()
     }
 
     /// Returns a member as it is written. Of two with one name the last counts (RFC 8259, section 4, leaves it open).
-    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+    pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
         let (_, raw) = self.0.iter().rfind(|(n, _)| n == name)?;
         (raw.get() != "null").then_some(*raw)
     }
@@ -35,7 +35,7 @@ impl<'a> Members<'a> {
     }
 
     /// Returns a member that is a string, or the empty string.
-    pub(super) fn owned(&self, name: &str) -> String {
+    pub(crate) fn owned(&self, name: &str) -> String {
         self.text(name).map(Cow::into_owned).unwrap_or_default()
     }
 

@@ -18,6 +18,8 @@ pub use document::{
     DocumentError, History, ImageConfig, Index, IndexEntry, MAX_DOCUMENT, Manifest, pretty, steps,
 };
 pub use media_type::{LayerMedia, MediaType};
+#[cfg(feature = "registry")]
+pub(crate) use members::Members;
 pub(crate) use members::{elements, text};
 pub use platform::{Platform, PlatformError};
 pub use reference::{

@@ -61,18 +61,19 @@ impl Archive {
             return Err(refuse("is empty; it was not saved to its end, or not at all".to_owned()));
         }
         let compression = stream::sniff(&*held).map_err(|e| refuse(e.to_string()))?;
-        let facts = cache.filter(|_| trusting).and_then(|cache| {
+        let spill_of = |index: &stream::StreamIndex| Spill::open(cache?, held.key(), index.stream_len);
+        let remembered = cache.filter(|_| trusting).and_then(|cache| {
             let facts = facts::read(cache, held.key())?;
+            let spill = facts.stream.as_ref().and_then(|(index, _)| spill_of(index));
             // Without its decompressed copy, which went to make room, each read of it would start over.
-            let whole = facts.stream.as_ref().is_none_or(|(index, _)| {
-                !Spill::is_wanted(index) || Spill::open(cache, held.key(), index.stream_len).is_some()
-            });
-            whole.then_some(facts)
+            let whole =
+                facts.stream.as_ref().is_none_or(|(index, _)| !Spill::is_wanted(index) || spill.is_some());
+            whole.then_some((facts, spill))
         });
-        let remembered = facts.is_some();
+        let is_remembered = remembered.is_some();
         let mut passed = false;
-        let facts::Facts { stream, learned, problems } = facts.unwrap_or_default();
-        let (cache_of, key) = (cache.cloned(), held.key().clone());
+        let (facts::Facts { stream, learned, problems }, spill) = remembered.unwrap_or_default();
+        let cache_of = cache.cloned();
         let (bytes, members, problems) = match (compression, stream) {
             (Compression::None, _) => {
                 let (members, problems) = walk(&held).map_err(|e| match e {
@@ -82,12 +83,11 @@ impl Archive {
                 (Bytes::Plain(held.clone()), members, problems)
             }
             (_, Some((index, members))) => {
-                let spill = cache.and_then(|cache| Spill::open(cache, &key, index.stream_len));
                 (Bytes::Compressed(stream_of(&held, cache_of, index, spill)), members, problems)
             }
             (_, None) => {
                 passed = true;
-                let spill = SpillWriter::new(cache, &key, compression);
+                let spill = SpillWriter::new(cache, held.key(), compression);
                 let output = Pass { collector: Collector::default(), spill };
                 let done = stream::scan(&*held, held.size(), (), output);
                 let Scan { decoded, output, .. } = done.map_err(|e| refuse(e.to_string()))?;
@@ -100,7 +100,7 @@ impl Archive {
                 if let Some(spill) = output.spill {
                     spill.finish(&index.checkpoints);
                 }
-                let spill = cache.and_then(|cache| Spill::open(cache, &key, index.stream_len));
+                let spill = spill_of(&index);
                 (Bytes::Compressed(stream_of(&held, cache_of, index, spill)), members, problems)
             }
         };
@@ -113,7 +113,7 @@ impl Archive {
             learned: Mutex::new(learned),
             news: AtomicBool::new(passed),
             hashed: AtomicU64::new(0),
-            remembered,
+            remembered: is_remembered,
         })
     }
 

@@ -17,7 +17,7 @@ use super::members::Piece;
 use super::saved::{self, Images, Saved};
 use super::{MAX_INDEX, Source, SourceError};
 use crate::codec::Compression;
-use crate::oci::{Algorithm, Digest, ImageConfig, MAX_DOCUMENT};
+use crate::oci::{Algorithm, Descriptor, Digest, ImageConfig, MAX_DOCUMENT};
 use crate::problems::Problem;
 use crate::read_at::ReadAt;
 
@@ -119,7 +119,7 @@ impl<'a> Found<'a> {
         problem: &mut dyn FnMut(String),
     ) -> Result<Self, String> {
         let name = &saved.config;
-        if stated_digest(name).is_some_and(|hex| hex != config.digest.encoded()) {
+        if stated_digest(name).is_some_and(|hex| !hex.eq_ignore_ascii_case(config.digest.encoded())) {
             problem(format!("its configuration {name:?} hashes to {}", config.digest));
         }
         let matching = stated.diff_ids.len() == saved.layers.len();
@@ -330,8 +330,8 @@ impl Source for DockerArchive {
         Ok(OCI_LAYOUT.to_vec())
     }
 
-    fn open(&self, digest: &Digest) -> Result<Box<dyn ReadAt>, SourceError> {
-        match self.blobs.get(digest) {
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn ReadAt>, SourceError> {
+        match self.blobs.get(&descriptor.digest) {
             Some(Blob::Made(bytes)) => Ok(Box::new(bytes.to_vec())),
             Some(Blob::Member(piece)) => self.archive.open_piece(piece.clone()),
             None => Err(SourceError::Absent),

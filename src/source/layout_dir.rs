@@ -12,7 +12,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 
 use super::{MAX_INDEX, MAX_OCI_LAYOUT, Source, SourceError};
-use crate::oci::Digest;
+use crate::oci::{Descriptor, Digest};
 use crate::read_at::ReadAt;
 
 /// A layout directory, held open: it stays the same one when it is renamed, and when something is mounted over it.
@@ -179,7 +179,8 @@ impl Source for LayoutDir {
         self.document("oci-layout", MAX_OCI_LAYOUT)
     }
 
-    fn open(&self, digest: &Digest) -> Result<Box<dyn ReadAt>, SourceError> {
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn ReadAt>, SourceError> {
+        let digest = &descriptor.digest;
         let dir = self.directory(&["blobs", digest.algorithm_name()])?;
         let (file, _) = regular(&dir, digest.encoded())?;
         Ok(Box::new(file))

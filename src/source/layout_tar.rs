@@ -42,8 +42,8 @@ impl Source for LayoutTar {
         self.oci_layout.clone().ok_or(SourceError::Absent)
     }
 
-    fn open(&self, digest: &Digest) -> Result<Box<dyn ReadAt>, SourceError> {
-        let piece = self.archive.members().find(&blob_name(digest))?;
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn ReadAt>, SourceError> {
+        let piece = self.archive.members().find(&blob_name(&descriptor.digest))?;
         self.archive.open_piece(piece)
     }
 

@@ -49,14 +49,8 @@ pub trait Source: Send + Sync {
     /// Returns the bytes of the `oci-layout` file.
     fn oci_layout(&self) -> Result<Vec<u8>, SourceError>;
 
-    /// Opens what the source holds under `digest`, without blocking.
-    fn open(&self, digest: &Digest) -> Result<Box<dyn ReadAt>, SourceError>;
-
-    /// Opens what the source holds of `descriptor`, without blocking: for sources that need to know more than a digest
-    /// to ask for it.
-    fn open_described(&self, descriptor: &Descriptor) -> Result<Box<dyn ReadAt>, SourceError> {
-        self.open(&descriptor.digest)
-    }
+    /// Opens what the source holds of `descriptor`, without blocking. Its digest is enough for most.
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn ReadAt>, SourceError>;
 
     /// Says whether the source's documents are elsewhere, so that reading all of them only to count is too much.
     fn is_remote(&self) -> bool {

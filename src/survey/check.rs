@@ -267,7 +267,7 @@ mod tests {
         fn oci_layout(&self) -> Result<Vec<u8>, SourceError> {
             Err(SourceError::Absent)
         }
-        fn open(&self, _: &Digest) -> Result<Box<dyn ReadAt>, SourceError> {
+        fn open(&self, _: &Descriptor) -> Result<Box<dyn ReadAt>, SourceError> {
             Ok(Box::new(Self))
         }
         fn blobs(&self) -> Result<Vec<(Digest, u64)>, SourceError> {

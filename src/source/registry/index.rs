@@ -1,9 +1,10 @@
 //! The index.json that is made up for what a registry holds: one entry, for the manifest or index that was fetched.
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::client::Document;
-use crate::oci::{ANNOTATION_REF_NAME, Algorithm, Descriptor, Digest, MediaType};
+use crate::oci::{ANNOTATION_REF_NAME, Algorithm, Descriptor, Digest, MediaType, Members};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -28,20 +29,23 @@ pub(super) fn check_claim(document: &Document, asked: Option<&Digest>) -> Result
 
 /// Describes a fetched document: its type from itself, else from what the registry says, else from its members.
 pub(super) fn describe(bytes: &[u8], media_type: &str, asked: Option<&Digest>) -> Result<Descriptor, String> {
-    let document: Value =
+    let document: &RawValue =
         serde_json::from_slice(bytes).map_err(|e| format!("sent no manifest: not JSON: {e}"))?;
-    let schema_1 = document["schemaVersion"] == 1 || document.get("fsLayers").is_some();
+    // Found, and not taken apart: what is made of small parts is many times as long as they are.
+    let document = Members::of(document).unwrap_or_default();
+    let has = |name| document.get(name).is_some();
+    let schema_1 = document.get("schemaVersion").is_some_and(|v| v.get() == "1") || has("fsLayers");
     if schema_1 || media_type.contains("distribution.manifest.v1+") {
         return Err("has this image in docker's schema 1 only, which is not read; push it anew with a \
                     current tool"
             .to_owned());
     }
-    let own = document["mediaType"].as_str().unwrap_or_default();
+    let own = &*document.owned("mediaType");
     let known = |text: &&str| matches!(MediaType::of(text), MediaType::Index | MediaType::Manifest);
-    let by_members = match (document.get("manifests").is_some(), document.get("layers").is_some()) {
+    let by_members = match (has("manifests"), has("layers")) {
         (true, _) => Some(OCI_INDEX),
         (_, true) => Some(OCI_MANIFEST),
-        _ => document.get("config").map(|_| OCI_MANIFEST),
+        _ => has("config").then_some(OCI_MANIFEST),
     };
     let media_type = [own, media_type].into_iter().find(known).or(by_members);
     let media_type = media_type.ok_or("sent something that is neither a manifest nor an index")?;
@@ -94,6 +98,8 @@ mod tests {
             ("{}", "application/json", Err("neither")),
             ("<html>", "text/html", Err("not JSON")),
             ("7", "", Err("neither")),
+            (r#"{"schemaVersion":1}"#, "", Err("schema 1")),
+            (r#"{"schemaVersion":2,"layers":[[[[]]],{"a":0}],"config":7}"#, "", Ok(OCI_MANIFEST)),
         ] {
             let got = describe(document.as_bytes(), said, None);
             match expected {

@@ -37,7 +37,7 @@ use crate::read_at::ReadAt;
 use client::Client;
 use failure::Failure;
 use http::Http;
-use lazy::{Kept, Lazy, Partly};
+use lazy::{Lazy, Partly};
 use parts::MAX_BLOB;
 use shared::Shared;
 use store::Store;
@@ -109,12 +109,7 @@ impl Source for Registry {
         Ok(br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())
     }
 
-    fn open(&self, digest: &Digest) -> Result<Box<dyn ReadAt>, SourceError> {
-        let file = self.shared.store.find(digest, None).ok_or(SourceError::Absent)?;
-        Ok(Box::new(Kept(file)))
-    }
-
-    fn open_described(&self, descriptor: &Descriptor) -> Result<Box<dyn ReadAt>, SourceError> {
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn ReadAt>, SourceError> {
         if let Data::Content(bytes) = &descriptor.data {
             return Ok(Box::new(bytes.to_vec()));
         }

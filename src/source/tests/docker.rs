@@ -144,6 +144,7 @@ fn configurations_have_many_names() {
     for (name, problems) in [
         (format!("{hex}.json"), 0),
         (format!("sha256:{hex}"), 0),
+        (format!("{}.json", hex.to_uppercase()), 0),
         (format!("blobs/sha256/{hex}"), 0),
         ("config.json".to_owned(), 0),
         (format!("{}.json", "0".repeat(64)), 1),

@@ -129,8 +129,13 @@ pub(super) fn blob_name(bytes: &[u8]) -> String {
     format!("blobs/sha256/{}", sha256(bytes).encoded())
 }
 
+pub(super) fn open_blob(source: &dyn Source, digest: &Digest) -> Result<Box<dyn ReadAt>, SourceError> {
+    let descriptor = format!(r#"{{"digest":"{digest}","size":0}}"#);
+    source.open(&Descriptor::parse(&descriptor).unwrap())
+}
+
 pub(super) fn read(source: &dyn Source, digest: &Digest) -> Result<Vec<u8>, SourceError> {
-    let blob = source.open(digest)?;
+    let blob = open_blob(source, digest)?;
     let mut bytes = vec![0; usize::try_from(blob.len()?).unwrap()];
     let got = blob.read_at(0, &mut bytes)?;
     bytes.truncate(got);
