@@ -39,7 +39,7 @@ use failure::Failure;
 use http::Http;
 use lazy::{Kept, Lazy, Partly};
 use parts::MAX_BLOB;
-use shared::Shared;
+use shared::{Place, Shared};
 use store::Store;
 
 pub use reference::{Reference, ReferenceError};
@@ -125,7 +125,7 @@ impl Source for Registry {
             shared: self.shared.clone(),
             digest: descriptor.digest.clone(),
             size: descriptor.size,
-            is_manifest: matches!(descriptor.kind(), MediaType::Index | MediaType::Manifest),
+            place: Place::of(descriptor),
             blob: OnceLock::new(),
         }))
     }
