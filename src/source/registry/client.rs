@@ -389,7 +389,7 @@ fn told(response: Response, until: Until) -> String {
 mod tests {
     use std::io::Write as _;
 
-    use super::super::kit;
+    use super::super::tests::kit;
     use super::*;
 
     #[test]

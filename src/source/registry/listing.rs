@@ -75,7 +75,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     use std::time::Duration;
 
-    use super::super::kit;
+    use super::super::tests::kit;
     use super::*;
 
     const INDEX: &str = "application/vnd.oci.image.index.v1+json";

@@ -11,8 +11,6 @@ mod download;
 mod failure;
 mod http;
 mod index;
-#[cfg(test)]
-mod kit;
 mod lazy;
 mod listing;
 mod nameless;
@@ -175,4 +173,9 @@ impl Source for Registry {
     fn modified(&self) -> SystemTime {
         self.opened
     }
+}
+
+#[cfg(test)]
+mod tests {
+    pub(super) mod kit;
 }

@@ -311,7 +311,7 @@ mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
-    use super::super::kit;
+    use super::super::tests::kit;
     use super::*;
     use crate::oci::Algorithm;
 
