@@ -284,8 +284,12 @@ impl Client {
             let next = url.join(location);
             drain(response, until);
             let next = next.ok_or_else(|| self.wrong("sends us to no URL"))?;
-            if url.is_tls() && !next.is_tls() && !self.plain_http {
-                return Err(self.wrong("sends us from TLS to plain HTTP, and we do not go there").into());
+            let plain_is_fine = self.plain_http || (!url.is_tls() && is_loopback(next.authority()));
+            if !next.is_tls() && !plain_is_fine {
+                let to = next.authority();
+                let what =
+                    format!("sends us to {to} over plain HTTP, and we do not go there without --plain-http");
+                return Err(self.wrong(&what).into());
             }
             url = next;
         }
@@ -379,4 +383,34 @@ fn told(response: Response, until: Until) -> String {
     let said = error["message"].as_str().or_else(|| error["code"].as_str()).unwrap_or_default();
     let said: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
     if said.is_empty() { said } else { format!(" ({said})") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::super::tests::kit;
+    use super::*;
+
+    #[test]
+    fn plain_http_stays_on_this_machine() {
+        let port = kit::serve(|_, connection| {
+            let answer =
+                "HTTP/1.1 307 Elsewhere\r\nLocation: http://storage.invalid/x\r\nContent-Length: 0\r\n\r\n";
+            let _ = connection.write_all(answer.as_bytes());
+        });
+        let timeout = Duration::from_secs(10);
+        let reference = Reference::parse(&format!("//127.0.0.1:{port}/app")).unwrap();
+        for (plain, refused) in [(false, true), (true, false)] {
+            let http = Http::new(timeout / 2, None).unwrap();
+            let client = Client::new(reference.clone(), http, false, plain, timeout);
+            let asked = client.get(&What::Blob("x".to_owned()), 0, client.patience().body(1));
+            let said = asked.map(|response| response.status()).unwrap_err();
+            assert_eq!(
+                matches!(&said, Trouble::Final(Failure::Wrong(why)) if why.contains("--plain-http")),
+                refused,
+                "{said:?}"
+            );
+        }
+    }
 }

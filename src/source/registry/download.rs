@@ -263,7 +263,7 @@ impl ReadAt for Download {
 mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
-    use super::super::kit;
+    use super::super::tests::kit;
     use super::*;
     use crate::oci::Algorithm;
 

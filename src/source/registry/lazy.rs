@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::MAX_SMALL;
 use super::failure::Failure;
-use super::shared::Shared;
+use super::shared::{Place, Shared};
 use crate::oci::{Digest, MAX_DOCUMENT};
 use crate::read_at::ReadAt;
 
@@ -14,7 +14,7 @@ pub(super) struct Lazy {
     pub(super) shared: Arc<Shared>,
     pub(super) digest: Digest,
     pub(super) size: u64,
-    pub(super) is_manifest: bool,
+    pub(super) place: Place,
     pub(super) blob: OnceLock<Arc<dyn ReadAt>>,
 }
 
@@ -23,7 +23,9 @@ impl Lazy {
         if let Some(blob) = self.blob.get() {
             return Ok(blob);
         }
-        let is_manifest = self.is_manifest || self.shared.manifests.lock().contains(&self.digest);
+        let is_known = self.shared.manifests.lock().contains(&self.digest);
+        let place = if is_known { Place::Manifests } else { self.place };
+        let is_manifest = place == Place::Manifests;
         let blob: Arc<dyn ReadAt> = match self.shared.whole(&self.digest, self.size) {
             Some(file) => Arc::new(Kept(file)),
             None if is_manifest && self.size > MAX_DOCUMENT => {
@@ -31,7 +33,7 @@ impl Lazy {
             }
             None if is_manifest || self.size <= MAX_SMALL => {
                 let mut patience = self.shared.client.patience();
-                Arc::new(self.shared.claimed(&self.digest, self.size, is_manifest, &mut patience)?)
+                Arc::new(self.shared.claimed(&self.digest, self.size, place, &mut patience)?)
             }
             None => self.shared.large(&self.digest, self.size)?,
         };

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::failure::Failure;
-use super::shared::Shared;
+use super::shared::{Place, Shared};
 use crate::oci::{Algorithm, Descriptor, Digest, Index, MAX_DOCUMENT, Manifest, MediaType};
 use crate::source::SourceError;
 
@@ -30,7 +30,7 @@ impl Shared {
             if looked_into > MAX_BYTES {
                 return Err(SourceError::TooLarge { size: looked_into, limit: MAX_BYTES });
             }
-            let bytes = match self.checked(&descriptor, true, &mut patience) {
+            let bytes = match self.checked(&descriptor, Place::Manifests, &mut patience) {
                 Ok(bytes) => bytes,
                 // Indexes may name platforms that were never pushed.
                 Err(Failure::Absent(_)) => continue,
@@ -38,13 +38,14 @@ impl Shared {
                 Err(failure) => return Err(failure.into()),
             };
             self.manifests.lock().insert(descriptor.digest.clone());
-            for child in children(&descriptor, &bytes) {
+            let (children, are_entries) = children(&descriptor, &bytes);
+            for child in children {
                 // The first counts: of what was looked into it held.
                 if found.contains_key(&child.digest) {
                     continue;
                 }
                 found.insert(child.digest.clone(), child.size);
-                if matches!(child.kind(), MediaType::Index | MediaType::Manifest) {
+                if are_entries && Place::of(&child) != Place::Blobs {
                     todo.push(child);
                 }
             }
@@ -53,15 +54,17 @@ impl Shared {
     }
 }
 
-/// Returns what a manifest or index names.
-fn children(of: &Descriptor, bytes: &[u8]) -> Vec<Descriptor> {
-    if of.kind() == MediaType::Index {
-        let entries = Index::parse(bytes).map(|index| index.entries).unwrap_or_default();
-        return entries.into_iter().filter_map(|entry| entry.descriptor.ok()).collect();
-    }
-    match Manifest::parse(bytes) {
-        Ok(manifest) => manifest.config.into_iter().chain(manifest.layers).filter_map(Result::ok).collect(),
-        Err(_) => Vec::new(),
+/// Returns what a manifest or index names, and whether these are entries of an index: documents, where they do not say
+/// otherwise. Of a document whose own type was left out, what lists something is an index.
+fn children(of: &Descriptor, bytes: &[u8]) -> (Vec<Descriptor>, bool) {
+    let index = Index::parse(bytes).ok().filter(|_| of.kind() != MediaType::Manifest);
+    match index.filter(|index| of.kind() == MediaType::Index || !index.entries.is_empty()) {
+        Some(index) => (index.entries.into_iter().filter_map(|entry| entry.descriptor.ok()).collect(), true),
+        None => {
+            let named =
+                Manifest::parse(bytes).map(|manifest| manifest.config.into_iter().chain(manifest.layers));
+            (named.into_iter().flatten().filter_map(Result::ok).collect(), false)
+        }
     }
 }
 
@@ -72,7 +75,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     use std::time::Duration;
 
-    use super::super::kit;
+    use super::super::tests::kit;
     use super::*;
 
     const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -107,5 +110,30 @@ mod tests {
         let listed = kit::shared(port, Duration::from_secs(10)).blobs(&descriptor);
         assert!(matches!(listed, Err(SourceError::TooLarge { limit: MAX_BYTES, .. })), "{listed:?}");
         assert!(asked.load(SeqCst) <= 11, "{asked:?}");
+    }
+
+    /// They were asked for as blobs, which registries do not have under the digest of a manifest.
+    #[test]
+    fn an_entry_without_a_type_is_looked_into() {
+        let layer = Digest::of(Algorithm::Sha256, b"layer").unwrap();
+        let manifest = format!(r#"{{"layers":[{{"digest":"{layer}","size":5}}]}}"#);
+        let entry = described(manifest.as_bytes(), "");
+        let index = format!(r#"{{"manifests":[{{"digest":"{}","size":{}}}]}}"#, entry.digest, entry.size);
+        let top = described(index.as_bytes(), INDEX);
+        let served: Vec<(String, String)> = [(&top, &index), (&entry, &manifest)]
+            .map(|(d, text)| (format!("/manifests/{}", d.digest), text.clone()))
+            .into();
+        let port = kit::serve(move |request, connection| {
+            let body = served.iter().find(|(path, _)| request.contains(path)).map(|(_, text)| text.as_str());
+            let (status, body) = body.map_or(("404 Not Found", ""), |body| ("200 OK", body));
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            let _ = connection.write_all(answer.as_bytes());
+        });
+        let shared = kit::shared(port, Duration::from_secs(10));
+        let mut patience = shared.client.patience();
+        let got = shared.claimed(&entry.digest, entry.size, Place::of(&entry), &mut patience).unwrap();
+        assert_eq!(*got, manifest.as_bytes());
+        let listed: HashMap<_, _> = shared.blobs(&top).unwrap().into_iter().collect();
+        assert_eq!(listed, HashMap::from([(top.digest, top.size), (entry.digest, entry.size), (layer, 5)]));
     }
 }

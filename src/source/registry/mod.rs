@@ -11,8 +11,6 @@ mod download;
 mod failure;
 mod http;
 mod index;
-#[cfg(test)]
-mod kit;
 mod lazy;
 mod listing;
 mod nameless;
@@ -39,7 +37,7 @@ use failure::Failure;
 use http::Http;
 use lazy::{Lazy, Partly};
 use parts::MAX_BLOB;
-use shared::Shared;
+use shared::{Place, Shared};
 use store::Store;
 
 pub use reference::{Reference, ReferenceError};
@@ -120,7 +118,7 @@ impl Source for Registry {
             shared: self.shared.clone(),
             digest: descriptor.digest.clone(),
             size: descriptor.size,
-            is_manifest: matches!(descriptor.kind(), MediaType::Index | MediaType::Manifest),
+            place: Place::of(descriptor),
             blob: OnceLock::new(),
         }))
     }
@@ -170,4 +168,9 @@ impl Source for Registry {
     fn modified(&self) -> SystemTime {
         self.opened
     }
+}
+
+#[cfg(test)]
+mod tests {
+    pub(super) mod kit;
 }

@@ -315,7 +315,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
-    use super::super::kit;
+    use super::super::tests::kit;
     use super::*;
     use crate::oci::Algorithm;
 

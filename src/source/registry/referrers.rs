@@ -157,7 +157,7 @@ mod tests {
     use std::io::Write as _;
     use std::time::Duration;
 
-    use super::super::kit;
+    use super::super::tests::kit;
     use super::*;
     use crate::oci::Algorithm;
 

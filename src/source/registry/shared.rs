@@ -50,6 +50,25 @@ pub(super) struct Shared {
 /// Each with when it was last used.
 type AllParts = HashMap<Digest, (Arc<Parts>, Instant)>;
 
+/// Where a registry has something: it keeps manifests apart from blobs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    Manifests,
+    Blobs,
+    /// The descriptor does not say what it is.
+    Either,
+}
+
+impl Place {
+    pub(super) fn of(descriptor: &Descriptor) -> Self {
+        match descriptor.kind() {
+            MediaType::Index | MediaType::Manifest => Self::Manifests,
+            _ if descriptor.media_type.is_empty() => Self::Either,
+            _ => Self::Blobs,
+        }
+    }
+}
+
 type Paused = Mutex<Option<(Instant, Failure)>>;
 
 /// The manifest or index a reference means.
@@ -102,7 +121,7 @@ impl Shared {
         if config.kind() != MediaType::Config || config.size > MAX_SMALL {
             return None;
         }
-        let bytes = self.checked(&config, false, &mut self.client.patience());
+        let bytes = self.checked(&config, Place::Blobs, &mut self.client.patience());
         index::platform(&bytes.inspect_err(|e| log::warn!("{e}")).ok()?)
     }
 
@@ -110,14 +129,14 @@ impl Shared {
     pub(super) fn checked(
         &self,
         descriptor: &Descriptor,
-        is_manifest: bool,
+        place: Place,
         patience: &mut Patience,
     ) -> Result<Arc<Vec<u8>>, Failure> {
         let (digest, size) = (&descriptor.digest, descriptor.size);
         if let Data::Content(bytes) = &descriptor.data {
             return Ok(Arc::new(bytes.to_vec()));
         }
-        let bytes = self.claimed(digest, size, is_manifest, patience)?;
+        let bytes = self.claimed(digest, size, place, patience)?;
         match Digest::of(digest.algorithm(), &bytes) {
             Some(found) if found == *digest && bytes[..].len() as u64 == size => Ok(bytes),
             _ => Err(self.client.wrong(&format!("sent something else than {digest}, of {size} bytes"))),
@@ -129,12 +148,12 @@ impl Shared {
         &self,
         digest: &Digest,
         size: u64,
-        is_manifest: bool,
+        place: Place,
         patience: &mut Patience,
     ) -> Result<Arc<Vec<u8>>, Failure> {
         let fetch = || match self.kept(digest).filter(|bytes| bytes.len() as u64 == size) {
             Some(bytes) => Ok(Arc::new(bytes)),
-            None => self.fetch(digest, size, is_manifest, patience).map(Arc::new),
+            None => self.fetch(digest, size, place, patience).map(Arc::new),
         };
         self.fetching.share(&(digest.clone(), size), fetch)
     }
@@ -143,15 +162,21 @@ impl Shared {
         &self,
         digest: &Digest,
         size: u64,
-        is_manifest: bool,
+        place: Place,
         patience: &mut Patience,
     ) -> Result<Vec<u8>, Failure> {
         self.check_pause()?;
-        let is_manifest = is_manifest || self.manifests.lock().contains(digest);
-        let name = digest.to_string();
-        let what = if is_manifest { What::Manifest(name) } else { What::Blob(name) };
-        let document =
-            self.client.document(&what, size, patience).inspect_err(|failure| self.pause(failure))?;
+        let mut ask =
+            |what: fn(String) -> What| self.client.document(&what(digest.to_string()), size, patience);
+        let document = match place {
+            Place::Manifests => ask(What::Manifest),
+            Place::Blobs => ask(What::Blob),
+            Place::Either => match ask(What::Blob) {
+                Err(Failure::Absent(_)) => ask(What::Manifest),
+                other => other,
+            },
+        };
+        let document = document.inspect_err(|failure| self.pause(failure))?;
         let bytes = document.bytes;
         match Digest::of(digest.algorithm(), &bytes) {
             Some(found) if found == *digest => self.keep(digest, &bytes),
@@ -286,7 +311,7 @@ mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
-    use super::super::kit;
+    use super::super::tests::kit;
     use super::*;
     use crate::oci::Algorithm;
 
@@ -328,7 +353,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     all_there.wait();
-                    let got = shared.claimed(&digest, 8, false, &mut shared.client.patience());
+                    let got = shared.claimed(&digest, 8, Place::Blobs, &mut shared.client.patience());
                     assert!(matches!(got, Err(Failure::Network(_))), "{got:?}");
                 });
             }

@@ -4,14 +4,14 @@ use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use super::Reference;
-use super::client::Client;
-use super::http::Http;
-use super::shared::Shared;
-use super::store::Store;
+use super::super::Reference;
+use super::super::client::Client;
+use super::super::http::Http;
+use super::super::shared::Shared;
+use super::super::store::Store;
 
 /// Serves each connection on a thread of its own: one request, which `answer` is given with the connection. Returns the port.
-pub(super) fn serve(answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> u16 {
+pub(in super::super) fn serve(answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let answer = std::sync::Arc::new(answer);
@@ -31,17 +31,17 @@ pub(super) fn serve(answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'stati
 }
 
 /// Returns the bytes that a request asks for with a `Range`: the first, and the one behind the last where it says.
-pub(super) fn range(request: &str) -> Option<(usize, Option<usize>)> {
+pub(in super::super) fn range(request: &str) -> Option<(usize, Option<usize>)> {
     let request = request.to_ascii_lowercase();
     let (from, to) = request.split_once("range: bytes=")?.1.lines().next()?.split_once('-')?;
     Some((from.parse().ok()?, to.trim().parse().ok().map(|last: usize| last + 1)))
 }
 
-pub(super) fn client(port: u16, timeout: Duration) -> Client {
+pub(in super::super) fn client(port: u16, timeout: Duration) -> Client {
     let reference = Reference::parse(&format!("//127.0.0.1:{port}/app")).unwrap();
     Client::new(reference, Http::new(timeout / 2, None).unwrap(), false, true, timeout)
 }
 
-pub(super) fn shared(port: u16, timeout: Duration) -> Shared {
+pub(in super::super) fn shared(port: u16, timeout: Duration) -> Shared {
     Shared::new(client(port, timeout), Store::new(None, 1 << 30))
 }
