@@ -48,7 +48,8 @@ fn modules() -> Vec<Module> {
     found
 }
 
-/// Leaves out comments, and what stands under `#[cfg(test)]` (which is last in a file, or a file of its own).
+/// Leaves out comments, and what stands under `#[cfg(test)]` (which is last in a file, or a file of its own that is declared
+/// anywhere).
 fn without_tests(text: &str, file: &Path) -> String {
     let test_file = file.components().any(|part| {
         let part = part.as_os_str().to_string_lossy();
@@ -57,6 +58,7 @@ fn without_tests(text: &str, file: &Path) -> String {
     if test_file {
         return String::new();
     }
+    let text = text.replace("#[cfg(test)]\nmod tests;", "");
     let production = text.split("#[cfg(test)]").next().unwrap_or_default();
     let lines = production.lines().map(|line| if line.trim_start().starts_with("//") { "" } else { line });
     lines.collect::<Vec<_>>().join("\n")
