@@ -61,6 +61,16 @@ impl Graft {
         matches!(self, Self::Diff(..) | Self::Rootfs(_) | Self::At(..) | Self::Deleted(..))
     }
 
+    /// Says whether what grew may go to make room: it may be large, there are many, and nothing grows from it.
+    pub(super) fn may_go(&self) -> bool {
+        match self {
+            // The last one is the root filesystem, which is kept: letting it go would free nothing.
+            Self::At(last, stack) => !stack.is_whole(*last),
+            Self::Pretty(_) => true,
+            _ => false,
+        }
+    }
+
     /// Returns the blobs that growing reads.
     pub(super) fn blobs(&self) -> Vec<&Descriptor> {
         match self {
@@ -90,6 +100,14 @@ impl Tree {
         match self {
             Self::Skeleton { skeleton, .. } => skeleton.child(directory, name),
             Self::Files(files) => files.child(directory, name),
+        }
+    }
+
+    /// Returns the bytes of memory it takes, roughly.
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Self::Skeleton { skeleton, .. } => skeleton.memory(),
+            Self::Files(files) => files.memory(),
         }
     }
 
