@@ -191,3 +191,19 @@ impl Slot {
         *self.grown.write() = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_left_alone_for_a_while_and_grows_for_who_looks() {
+        let slot = Slot::new(Ino::ROOT, "diffs", Graft::Root);
+        let is_vain = |pause| slot.is_growing_or_failed(Duration::ZERO, Duration::from_secs(pause));
+        assert!(!is_vain(3_600));
+        assert!(slot.tree(|| Err(Error::Stale)).is_err());
+        assert!(is_vain(3_600) && !is_vain(0));
+        let grow = || Ok(Tree::Skeleton { skeleton: Skeleton::new().finish(), first_slot: 2 });
+        assert!(slot.tree(grow).is_ok() && slot.grown().is_some());
+    }
+}
