@@ -61,6 +61,16 @@ impl Graft {
         matches!(self, Self::Diff(..) | Self::Rootfs(_) | Self::At(..) | Self::Deleted(..))
     }
 
+    /// Says whether what grew may go to make room: it may be large, there are many, and nothing grows from it.
+    pub(super) fn may_go(&self) -> bool {
+        match self {
+            // The last one is the root filesystem, which is kept: letting it go would free nothing.
+            Self::At(last, stack) => !stack.is_whole(*last),
+            Self::Pretty(_) => true,
+            _ => false,
+        }
+    }
+
     /// Returns the blobs that growing reads.
     pub(super) fn blobs(&self) -> Vec<&Descriptor> {
         match self {
@@ -90,6 +100,14 @@ impl Tree {
         match self {
             Self::Skeleton { skeleton, .. } => skeleton.child(directory, name),
             Self::Files(files) => files.child(directory, name),
+        }
+    }
+
+    /// Returns the bytes of memory it takes, roughly.
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Self::Skeleton { skeleton, .. } => skeleton.memory(),
+            Self::Files(files) => files.memory(),
         }
     }
 
@@ -171,5 +189,21 @@ impl Slot {
     /// Lets the tree go, until somebody looks again.
     pub(super) fn let_go(&self) {
         *self.grown.write() = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_left_alone_for_a_while_and_grows_for_who_looks() {
+        let slot = Slot::new(Ino::ROOT, "diffs", Graft::Root);
+        let is_vain = |pause| slot.is_growing_or_failed(Duration::ZERO, Duration::from_secs(pause));
+        assert!(!is_vain(3_600));
+        assert!(slot.tree(|| Err(Error::Stale)).is_err());
+        assert!(is_vain(3_600) && !is_vain(0));
+        let grow = || Ok(Tree::Skeleton { skeleton: Skeleton::new().finish(), first_slot: 2 });
+        assert!(slot.tree(grow).is_ok() && slot.grown().is_some());
     }
 }

@@ -62,11 +62,8 @@ impl State {
     pub(super) fn tree(&self, id: SlotId) -> Result<Arc<Tree>> {
         let slot = self.slot(id)?;
         let tree = slot.tree(|| self.grow(id, &slot.graft))?;
-        // The last one is the root filesystem, which is kept: letting it go would free nothing.
-        if let (Graft::At(last, stack), Tree::Files(files)) = (&slot.graft, &*tree)
-            && !stack.is_whole(*last)
-        {
-            for oldest in self.loose.touch(id, || files.memory()) {
+        if slot.graft.may_go() {
+            for oldest in self.loose.touch(id, || tree.memory()) {
                 self.slot(oldest)?.let_go();
             }
         }

@@ -1,8 +1,8 @@
 //! Trees that may go to make room for others, and come back when somebody looks again.
 //!
-//! Of one image `at/` has as many trees as there are layers, each as large as the root filesystem. A tree is a pure
-//! function of its layers, so that one that is made again has the same numbers, and nobody notices but by the time it
-//! takes.
+//! Of one image `at/` has as many trees as there are layers, each as large as the root filesystem; and each platform has
+//! its documents spelled for people, which may be far longer than they are. A tree is a pure function of its layers or
+//! documents, so that one that is made again has the same numbers, and nobody notices but by the time it takes.
 
 use parking_lot::Mutex;
 

@@ -188,6 +188,15 @@ impl Skeleton {
         }
     }
 
+    /// Returns the bytes of memory the tree takes, roughly: those of its nodes and texts.
+    pub(super) fn memory(&self) -> usize {
+        let text = |node: &Node| match &node.kind {
+            Kind::File(Content::Text(text)) => text.len(),
+            _ => 0,
+        };
+        self.nodes.iter().map(|node| size_of::<Node>() + node.name.len() + text(node)).sum()
+    }
+
     /// Returns all blobs this tree names, one for each name.
     pub(super) fn blobs(&self) -> impl Iterator<Item = BlobId> + '_ {
         self.nodes.iter().filter_map(|node| match &node.kind {

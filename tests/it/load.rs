@@ -1,10 +1,11 @@
 //! Large and hostile layers: what is not of them stays quick, memory stays bounded, one pass serves all.
 
 use crate::kit::{
-    Layer, Layout, Member, Mount, PLATFORM, archive, gzip, list_errno, ls, media, run_for, sha256,
+    Layer, Layout, Member, Mount, PLATFORM, archive, gzip, list_errno, ls, media, named, run_for, sha256,
 };
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::{self, Write};
@@ -206,4 +207,26 @@ fn a_stream_of_nothing_but_headers_is_refused() {
     let mount = Mount::new(layout.path());
     assert_eq!(list_errno(mount.rootfs("")), libc::EIO);
     assert!(mount.peak_memory() < 96 << 10, "{} KiB", mount.peak_memory());
+}
+
+/// Documents spelled for people stayed in memory, some megabytes a platform, for as long as the mount lasted.
+#[test]
+fn pretty_documents_of_many_platforms_fit_in_memory() {
+    let layout = Layout::new();
+    let nested = format!("{{\"x\":{}{}1{}}}", "[".repeat(120), "1,".repeat(50_000), "]".repeat(120));
+    let config = layout.blob(nested).descriptor(media::CONFIG);
+    let manifest = layout.json(&json!({"schemaVersion": 2, "config": config, "layers": []}));
+    let platforms = (0..40).map(|n| {
+        let mut entry = manifest.descriptor(media::MANIFEST);
+        entry["platform"] = json!({"os": "windows", "architecture": "amd64", "os.version": n.to_string()});
+        entry
+    });
+    layout.index(&[named(layout.nested(&platforms.collect::<Vec<_>>()), "v1")]);
+    let mount = Mount::new(layout.path());
+    let pretty =
+        |n: u32| fs::read(mount.join(format!("platforms/windows-amd64-{n}/pretty/config.json"))).unwrap();
+    let first = pretty(0);
+    assert!(first.len() > 12_000_000, "{}", first.len());
+    assert!((1..40).chain([0]).all(|n| pretty(n) == first));
+    assert!(mount.peak_memory() < 160 << 10, "{} KiB", mount.peak_memory());
 }
