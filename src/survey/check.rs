@@ -1,10 +1,12 @@
 //! Reading everything, on all processors, each blob once.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::checklist::Unit;
 use super::progress::Watched;
-use super::{Hit, Plan, Progress, Role, Target, Verdict, hits, lint};
+use super::{Checklist, Hit, Progress, Role, Target, Verdict, hits, lint};
 use crate::blob::{BlobError, BlobStore};
 use crate::image::Catalog;
 use crate::layer::{LayerError, LayerIndex, LayerStore, mistyped};
@@ -18,7 +20,7 @@ const PIECE: usize = 1 << 20;
 /// What a check came to.
 #[derive(Debug)]
 pub struct Checked {
-    /// One for each target of the plan, in its order.
+    /// One for each target of the checklist, in its order.
     pub outcomes: Vec<Outcome>,
     /// What is odd about trees that several layers make together: where, and what.
     pub notes: Vec<(String, String)>,
@@ -49,28 +51,28 @@ impl Outcome {
     }
 }
 
-/// Reads every blob of `plan` now, whatever was checked before; `deep` looks into layers as well.
+/// Reads every blob of `checklist` now, whatever was checked before; `deep` looks into layers as well.
 pub fn check(
     catalog: &Catalog,
     layers: &LayerStore,
-    plan: &Plan,
+    checklist: &Checklist,
     deep: bool,
     progress: &Progress,
 ) -> Checked {
-    progress.total.store(plan.bytes(), Relaxed);
+    progress.total.store(checklist.bytes(), Relaxed);
     // The largest first, so that no thread is left alone with one at the end.
-    let mut order: Vec<usize> = (0..plan.targets.len()).collect();
-    order.sort_by_key(|n| std::cmp::Reverse(plan.targets[*n].descriptor.size));
+    let mut order: Vec<usize> = (0..checklist.targets.len()).collect();
+    order.sort_by_key(|n| std::cmp::Reverse(checklist.targets[*n].descriptor.size));
     let checker = Checker { store: catalog.store(), layers, deep, progress };
-    let checked = side_by_side(&order, cores(), |n| checker.one(&plan.targets[*n]));
+    let checked = side_by_side(&order, cores(), |n| checker.one(&checklist.targets[*n]));
     let unknown = || Outcome::new(Verdict::Unknown("not looked at".to_owned()));
-    let mut outcomes: Vec<Outcome> = plan.targets.iter().map(|_| unknown()).collect();
+    let mut outcomes: Vec<Outcome> = checklist.targets.iter().map(|_| unknown()).collect();
     for (n, outcome) in order.into_iter().zip(checked) {
         outcomes[n] = outcome.unwrap_or_else(unknown);
     }
-    mark_missing(plan, &mut outcomes);
-    hits::in_rootfs(layers, plan, &mut outcomes);
-    let notes = if deep { lint::trees(plan, &outcomes) } else { Vec::new() };
+    mark_missing(checklist, &mut outcomes);
+    hits::in_rootfs(layers, checklist, &mut outcomes);
+    let notes = if deep { lint::trees(checklist, &outcomes) } else { Vec::new() };
     for outcome in &mut outcomes {
         outcome.index = None;
     }
@@ -196,15 +198,15 @@ fn diff_ids(target: &Target, index: &LayerIndex) -> Verdict {
 }
 
 /// Tells absences apart: a platform that is not there at all was left out on purpose, part of one was lost.
-fn mark_missing(plan: &Plan, outcomes: &mut [Outcome]) {
+fn mark_missing(checklist: &Checklist, outcomes: &mut [Outcome]) {
     let absent: Vec<bool> = outcomes.iter().map(|o| o.verdict == Verdict::Absent).collect();
     let mut in_whole = vec![false; absent.len()];
     let mut in_unit = vec![false; absent.len()];
-    let mut has_manifest = std::collections::HashSet::new();
-    let parts = |unit: &super::plan::Unit| -> Vec<usize> {
+    let mut has_manifest = HashSet::new();
+    let parts = |unit: &Unit| -> Vec<usize> {
         unit.config.into_iter().chain(unit.layers.iter().filter(|l| !l.1).map(|l| l.0)).collect()
     };
-    for unit in &plan.units {
+    for unit in &checklist.units {
         let parts = parts(unit);
         if !absent[unit.manifest] {
             has_manifest.extend(unit.image);
@@ -215,18 +217,18 @@ fn mark_missing(plan: &Plan, outcomes: &mut [Outcome]) {
             in_whole[n] |= whole;
         }
     }
-    for unit in &plan.units {
+    for unit in &checklist.units {
         let parts = parts(unit);
         if absent[unit.manifest] {
             let nothing = unit.image.is_some_and(|image| !has_manifest.contains(&image));
-            outcomes[unit.manifest].missing |= nothing || (plan.asked && unit.image.is_some());
+            outcomes[unit.manifest].missing |= nothing || (checklist.asked && unit.image.is_some());
             continue;
         }
         // What a whole platform has as well says nothing about this one.
         let layers = || unit.layers.iter().filter(|l| !l.1).map(|l| l.0);
         let some = layers().any(|n| !absent[n] && !in_whole[n]);
         for n in parts.into_iter().filter(|n| absent[*n]) {
-            outcomes[n].missing |= some || (plan.asked && unit.image.is_some());
+            outcomes[n].missing |= some || (checklist.asked && unit.image.is_some());
         }
     }
     for (n, outcome) in outcomes.iter_mut().enumerate() {
@@ -281,18 +283,18 @@ mod tests {
     /// The bar stopped short of its end where the beginning of a blob was read, or another blob meanwhile.
     #[test]
     fn progress_comes_to_its_end_whatever_cannot_be_read() {
-        let mut plan = Plan::default();
+        let mut checklist = Checklist::default();
         for n in 0..3 {
             let layer = format!(r#"{{"digest":"sha256:{n:064x}","size":{SIZE}}}"#);
             let manifest = Manifest::parse(format!(r#"{{"layers":[{layer}]}}"#).as_bytes()).unwrap();
             let descriptor = manifest.layers[0].clone().unwrap();
             let (role, places, diff_ids) = (Role::Other, Vec::new(), Vec::new());
-            plan.targets.push(Target { descriptor, role, places, diff_ids });
+            checklist.targets.push(Target { descriptor, role, places, diff_ids });
         }
         let store = Arc::new(BlobStore::new(Box::new(Failing)));
         let catalog = Catalog::read(store.clone(), Arc::new(Problems::default())).unwrap();
         let progress = Progress::default();
-        let checked = check(&catalog, &LayerStore::new(store, None), &plan, false, &progress);
+        let checked = check(&catalog, &LayerStore::new(store, None), &checklist, false, &progress);
         assert!(checked.outcomes.iter().all(|o| matches!(o.verdict, Verdict::Unknown(_))), "{checked:?}");
         let (bytes, total) = (progress.bytes.load(Relaxed), progress.total.load(Relaxed));
         assert_eq!((bytes, total), (3 * PIECE as u64, bytes));

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Outcome, Plan, rootfs};
+use super::{Checklist, Outcome, rootfs};
 use crate::blob::BlobStore;
 use crate::layer::LayerStore;
 use crate::oci::Descriptor;
@@ -23,21 +23,21 @@ pub struct Hit {
     /// The ranges of the layer's contents that are lost, ascending.
     pub lost: Vec<Range<u64>>,
     /// The files of the layer that lie in them, as they stand in `diffs/N`.
-    pub files: Files,
+    pub files: HitFiles,
     /// Those of them that a `rootfs` shows, and which one; none where not all its layers are known.
-    pub rootfs: Option<(String, Files)>,
+    pub rootfs: Option<(String, HitFiles)>,
 }
 
 /// Names of files, 1,000 at most, and how many there are.
 #[derive(Debug, Default)]
-pub struct Files {
+pub struct HitFiles {
     /// Paths, with bytes that are no printable ASCII escaped.
     pub names: Vec<String>,
     /// How many files there are in all.
     pub count: u64,
 }
 
-impl Files {
+impl HitFiles {
     fn add(&mut self, name: impl FnOnce() -> String) {
         self.count += 1;
         if self.names.len() < MAX_FILES {
@@ -58,7 +58,7 @@ pub(super) fn find(store: &Arc<BlobStore>, layers: &LayerStore, descriptor: &Des
     let index = layers.known(descriptor)?;
     let raw = store.remains(descriptor).ok()?;
     let lost = stream::damaged(&*raw, &index.stream).ok()?;
-    let mut files = Files::default();
+    let mut files = HitFiles::default();
     for entry in index.entries().ok()?.iter() {
         let header = entry.header_offset..entry.header_offset.saturating_add(HEADER);
         let in_content = || entry.extents().any(|e| meets(&lost, e.stream_offset, e.length));
@@ -70,13 +70,14 @@ pub(super) fn find(store: &Arc<BlobStore>, layers: &LayerStore, descriptor: &Des
 }
 
 /// Finds which of the files hit a root filesystem shows, for the first platform whose layers are all known.
-pub(super) fn in_rootfs(layers: &LayerStore, plan: &Plan, outcomes: &mut [Outcome]) {
+pub(super) fn in_rootfs(layers: &LayerStore, checklist: &Checklist, outcomes: &mut [Outcome]) {
     let mut known = HashMap::new();
-    for (path, unit) in plan.units.iter().filter_map(|unit| Some((unit.rootfs.as_ref()?, unit))) {
+    for (path, unit) in checklist.units.iter().filter_map(|unit| Some((unit.rootfs.as_ref()?, unit))) {
         let wanted: BTreeSet<usize> =
             unit.layers.iter().map(|(n, _)| *n).filter(|n| is_wanted(&outcomes[*n])).collect();
         let mut is_known = |n: usize| {
-            let here = || outcomes[n].index.is_some() || layers.known(&plan.targets[n].descriptor).is_some();
+            let here =
+                || outcomes[n].index.is_some() || layers.known(&checklist.targets[n].descriptor).is_some();
             *known.entry(n).or_insert_with(here)
         };
         // Before a tree is begun that one layer keeps from being made.
@@ -85,7 +86,7 @@ pub(super) fn in_rootfs(layers: &LayerStore, plan: &Plan, outcomes: &mut [Outcom
         }
         let records = |n: usize| match &outcomes[n].index {
             Some(index) => index.entries().ok(),
-            None => layers.known(&plan.targets[n].descriptor)?.entries().ok(),
+            None => layers.known(&checklist.targets[n].descriptor)?.entries().ok(),
         };
         let Some((tree, _)) = rootfs::made(unit, records) else { continue };
         for n in wanted {
@@ -102,8 +103,8 @@ fn is_wanted(outcome: &Outcome) -> bool {
 }
 
 /// Returns the files of `tree` that a layer brought which `is_of` takes, and that lie in `lost`.
-fn hit_files(tree: &FileTree, is_of: impl Fn(u32) -> bool, lost: &[Range<u64>]) -> Files {
-    let mut files = Files::default();
+fn hit_files(tree: &FileTree, is_of: impl Fn(u32) -> bool, lost: &[Range<u64>]) -> HitFiles {
+    let mut files = HitFiles::default();
     let mut todo: Vec<(NodeId, Vec<u8>)> = vec![(tree.root(), Vec::new())];
     while let Some((directory, path)) = todo.pop() {
         for (name, id) in tree.children(directory).iter() {

@@ -3,17 +3,17 @@
 
 use std::collections::HashSet;
 
-use super::{Outcome, Plan, rootfs};
+use super::{Checklist, Outcome, rootfs};
 use crate::tree::Problem;
 
 /// Most lines about one root filesystem.
 const MAX_LINES: usize = 1_000;
 
 /// Makes each root filesystem once, and returns where something is odd, and what.
-pub(super) fn trees(plan: &Plan, outcomes: &[Outcome]) -> Vec<(String, String)> {
+pub(super) fn trees(checklist: &Checklist, outcomes: &[Outcome]) -> Vec<(String, String)> {
     let mut seen = HashSet::new();
     let mut notes = Vec::new();
-    for (path, unit) in plan.units.iter().filter_map(|unit| Some((unit.rootfs.as_ref()?, unit))) {
+    for (path, unit) in checklist.units.iter().filter_map(|unit| Some((unit.rootfs.as_ref()?, unit))) {
         let layers: Vec<usize> = unit.layers.iter().map(|(n, _)| *n).collect();
         let known = layers.iter().all(|n| outcomes[*n].index.is_some());
         if !known || !seen.insert(layers) {

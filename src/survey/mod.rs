@@ -1,12 +1,12 @@
 //! What a source holds as a whole, and whether it is right: for those who ask without mounting.
 //!
-//! A [`Survey`] reads documents only. A [`Plan`] is made of one: every blob that can be reached, each once, and where in
-//! the mount it stands. [`check()`] reads all of them.
+//! A [`Survey`] reads documents only. A [`Checklist`] is made of one: every blob that can be reached, each once, and where
+//! in the mount it stands. [`check()`] reads all of them.
 
 mod check;
+mod checklist;
 mod hits;
 mod lint;
-mod plan;
 mod progress;
 mod referrers;
 mod rootfs;
@@ -23,10 +23,10 @@ use crate::side_by_side::side_by_side;
 use crate::view::{Paths, Place};
 
 pub use check::{Checked, Outcome, check};
-pub use hits::{Files, Hit};
-pub use plan::{Fault, Plan, Role, Target};
+pub use checklist::{Checklist, Fault, Role, Target};
+pub use hits::{Hit, HitFiles};
 pub use progress::Progress;
-pub use referrers::{How, Referrer};
+pub use referrers::{How, ReferrerReport};
 pub use verdict::Verdict;
 
 /// Documents asked for at once of a source that is far away.
@@ -42,14 +42,14 @@ pub struct Survey {
     /// How many entries index.json has.
     pub entries: usize,
     /// The images, in the order of index.json.
-    pub images: Vec<Image>,
+    pub images: Vec<ImageReport>,
     /// Manifests that are no images, whatever lists them.
-    pub artifacts: Vec<Artifact>,
+    pub artifacts: Vec<ArtifactReport>,
 }
 
 /// One image, under all its names.
 #[derive(Debug)]
-pub struct Image {
+pub struct ImageReport {
     /// Its number among the catalog's groups.
     pub(crate) group: usize,
     /// Its names; none where it has none.
@@ -67,9 +67,9 @@ pub struct Image {
     /// Its platforms; those asked for.
     pub platforms: Vec<PlatformReport>,
     /// What speaks of the image as a whole.
-    pub referrers: Vec<Referrer>,
+    pub referrers: Vec<ReferrerReport>,
     /// The manifests of its attestations.
-    pub attestations: Vec<Artifact>,
+    pub attestations: Vec<ArtifactReport>,
 }
 
 /// One platform of an image.
@@ -88,7 +88,7 @@ pub struct PlatformReport {
     /// Its layers, base first.
     pub layers: Vec<LayerReport>,
     /// What speaks of it.
-    pub referrers: Vec<Referrer>,
+    pub referrers: Vec<ReferrerReport>,
 }
 
 /// One layer.
@@ -106,7 +106,7 @@ pub struct LayerReport {
 
 /// A manifest that is no image.
 #[derive(Debug)]
-pub struct Artifact {
+pub struct ArtifactReport {
     /// Its names.
     pub names: Vec<String>,
     /// Its directory in the mount, where it has one.
@@ -127,7 +127,7 @@ impl PlatformReport {
     }
 }
 
-impl Artifact {
+impl ArtifactReport {
     /// Returns what kind of thing it is: its artifact type, or that of its configuration.
     pub fn kind(&self) -> &str {
         let own = &self.entry.descriptor;
@@ -203,9 +203,9 @@ impl Surveyor<'_> {
         self.names.get(&n).cloned().unwrap_or_default()
     }
 
-    fn image(&self, n: usize) -> Image {
+    fn image(&self, n: usize) -> ImageReport {
         let group = &self.catalog.groups()[n];
-        let mut image = Image {
+        let mut image = ImageReport {
             group: n,
             names: self.names(n),
             path: self.paths.image(n),
@@ -329,7 +329,7 @@ impl Surveyor<'_> {
     }
 
     /// Returns the artifacts that a group is.
-    fn artifacts(&self, n: usize) -> Vec<Artifact> {
+    fn artifacts(&self, n: usize) -> Vec<ArtifactReport> {
         let group = &self.catalog.groups()[n];
         let one = |entry: &Arc<Entry>| {
             let (name, digest) = (group.name.as_deref(), &entry.descriptor.digest);
@@ -343,19 +343,19 @@ impl Surveyor<'_> {
     }
 
     /// Returns the statements about other manifests that a group is.
-    fn attestations(&self, n: usize) -> Vec<Artifact> {
+    fn attestations(&self, n: usize) -> Vec<ArtifactReport> {
         let one = |entry: &Arc<Entry>| self.artifact(self.names(n), None, entry);
         self.catalog.groups()[n].entries.iter().map(one).collect()
     }
 
-    fn artifact(&self, names: Vec<String>, path: Option<Place>, entry: &Arc<Entry>) -> Artifact {
+    fn artifact(&self, names: Vec<String>, path: Option<Place>, entry: &Arc<Entry>) -> ArtifactReport {
         let manifest = self.catalog.manifest(&entry.descriptor);
         let is_manifest = entry.descriptor.kind() == MediaType::Manifest;
         if let (Err(e), true) = (&manifest, is_manifest) {
             let blob = || entry.descriptor.digest.blob_path();
             self.problem(path.as_ref().map_or_else(blob, Place::manifest), e);
         }
-        Artifact { names, path, entry: entry.clone(), manifest }
+        ArtifactReport { names, path, entry: entry.clone(), manifest }
     }
 
     fn problem(&self, path: String, what: &dyn std::fmt::Display) {

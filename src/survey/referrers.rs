@@ -9,7 +9,7 @@ use crate::problems::Problem;
 
 /// Something that speaks of a manifest or an index.
 #[derive(Clone, Debug)]
-pub struct Referrer {
+pub struct ReferrerReport {
     /// How it says so.
     pub how: How,
     /// What it is: an artifact type, a media type, or the ending of a tag.
@@ -48,7 +48,7 @@ impl How {
 
 /// Returns what speaks of a manifest or index, each once: BuildKit's statements first, by digest otherwise. Of a registry
 /// this asks for them, and for their manifests.
-pub(super) fn of(catalog: &Catalog, subject: &Digest, attestations: &[Arc<Entry>]) -> Vec<Referrer> {
+pub(super) fn of(catalog: &Catalog, subject: &Digest, attestations: &[Arc<Entry>]) -> Vec<ReferrerReport> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     let about = |entry: &&Arc<Entry>| Catalog::reference(entry).as_ref() == Some(subject);
@@ -76,7 +76,7 @@ pub(super) fn of(catalog: &Catalog, subject: &Digest, attestations: &[Arc<Entry>
     found
 }
 
-fn referrer(catalog: &Catalog, entry: &Entry, how: How, kind: &str, subject: &Digest) -> Referrer {
+fn referrer(catalog: &Catalog, entry: &Entry, how: How, kind: &str, subject: &Digest) -> ReferrerReport {
     let d = &entry.descriptor;
     let manifest = catalog.manifest(d).ok();
     let predicates = |m: &Manifest| -> Vec<String> {
@@ -86,7 +86,7 @@ fn referrer(catalog: &Catalog, entry: &Entry, how: How, kind: &str, subject: &Di
         "" => manifest.as_ref().map(|m| m.kind().to_owned()).unwrap_or_default(),
         kind => kind.to_owned(),
     };
-    Referrer {
+    ReferrerReport {
         how,
         kind,
         digest: d.digest.clone(),

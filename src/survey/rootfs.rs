@@ -1,6 +1,6 @@
 //! Root filesystems, made of what is known of their layers.
 
-use super::plan::Unit;
+use super::checklist::Unit;
 use crate::tree::{FileTree, Problem, Records, build_rootfs};
 
 /// Makes the root filesystem of a platform; none where the entries of a layer are not known.

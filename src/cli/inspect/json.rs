@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::oci::{Descriptor, History, steps};
-use crate::survey::{Artifact, Image, LayerReport, PlatformReport, Referrer, Survey};
+use crate::survey::{ArtifactReport, ImageReport, LayerReport, PlatformReport, ReferrerReport, Survey};
 use crate::view::Place;
 
 /// Changes when a member goes or means something else; new ones may come without.
@@ -22,7 +22,7 @@ pub(super) fn render(source: &str, survey: &Survey, problems: &str) -> String {
     format!("{value:#}\n")
 }
 
-fn image(image: &Image) -> Value {
+fn image(image: &ImageReport) -> Value {
     json!({
         "names": image.names,
         "path": image.path.as_str(),
@@ -39,7 +39,7 @@ fn image(image: &Image) -> Value {
 }
 
 /// Says what the top entry of an image is: one index, one manifest, or several entries side by side.
-pub(super) fn kind(image: &Image) -> &'static str {
+pub(super) fn kind(image: &ImageReport) -> &'static str {
     match (&image.entries[..], &image.index) {
         (_, Some(_)) => "index",
         ([_], None) => "manifest",
@@ -48,7 +48,7 @@ pub(super) fn kind(image: &Image) -> &'static str {
 }
 
 /// Returns the entry of index.json that is the image, where it is one.
-pub(super) fn top(image: &Image) -> Option<&Descriptor> {
+pub(super) fn top(image: &ImageReport) -> Option<&Descriptor> {
     match &image.entries[..] {
         [only] => Some(&only.descriptor),
         _ => None,
@@ -111,7 +111,7 @@ fn history(history: &[History], layers: usize) -> Vec<Value> {
     steps(history, layers).filter_map(one).collect()
 }
 
-fn referrer(referrer: &Referrer) -> Value {
+fn referrer(referrer: &ReferrerReport) -> Value {
     json!({
         "how": referrer.how.as_str(),
         "kind": referrer.kind,
@@ -122,7 +122,7 @@ fn referrer(referrer: &Referrer) -> Value {
     })
 }
 
-fn artifact(artifact: &Artifact) -> Value {
+fn artifact(artifact: &ArtifactReport) -> Value {
     let d = &artifact.entry.descriptor;
     let subject = artifact.manifest.as_ref().ok().and_then(|m| m.subject.as_ref());
     json!({

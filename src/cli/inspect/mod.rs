@@ -10,7 +10,7 @@ use super::opening::{self, Opened};
 use super::{FAILED, USAGE, fail, terminal};
 use crate::layer::LayerStore;
 use crate::oci::MediaType;
-use crate::survey::{Artifact, Survey, Verdict};
+use crate::survey::{ArtifactReport, Survey, Verdict};
 
 /// Runs the command.
 pub(super) fn command(args: InspectArgs) -> ExitCode {
@@ -37,7 +37,7 @@ pub(super) fn command(args: InspectArgs) -> ExitCode {
 fn is_damaged(survey: &Survey) -> bool {
     let bad = |e: &crate::image::ImageError| Verdict::of_document(e) != Verdict::Absent;
     // What has another media type is shown for what it is, and need not be a manifest.
-    let is_manifest = |artifact: &Artifact| artifact.entry.descriptor.kind() == MediaType::Manifest;
+    let is_manifest = |artifact: &ArtifactReport| artifact.entry.descriptor.kind() == MediaType::Manifest;
     let attestations = survey.images.iter().flat_map(|image| &image.attestations);
     let mut manifests = survey.artifacts.iter().chain(attestations).filter(|a| is_manifest(a));
     if manifests.any(|a| a.manifest.as_ref().err().is_some_and(bad)) {

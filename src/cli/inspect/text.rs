@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use super::json::{kind, top};
 use crate::cli::terminal::{BAD, BOLD, DIM, WARN, WIDTH, clip, count, plain, styled, wrap};
 use crate::oci::{History, steps};
-use crate::survey::{Artifact, Image, LayerReport, PlatformReport, Referrer, Survey, Verdict};
+use crate::survey::{
+    ArtifactReport, ImageReport, LayerReport, PlatformReport, ReferrerReport, Survey, Verdict,
+};
 use crate::view::human_size;
 
 /// Most of one kind of thing listed of one platform: the rest is counted, and in the JSON.
@@ -43,11 +45,11 @@ fn line(out: &mut String, indent: usize, text: &str) {
 }
 
 /// Returns the different ImageIDs of an image.
-pub(super) fn image_ids(image: &Image) -> HashSet<&str> {
+pub(super) fn image_ids(image: &ImageReport) -> HashSet<&str> {
     image.platforms.iter().filter_map(|p| Some(p.image_id()?.as_str())).collect()
 }
 
-fn show_image(out: &mut String, image: &Image, in_full: bool) {
+fn show_image(out: &mut String, image: &ImageReport, in_full: bool) {
     match &image.names[..] {
         [] => line(out, 0, &styled(BOLD, "unnamed image")),
         names => {
@@ -75,7 +77,7 @@ fn show_image(out: &mut String, image: &Image, in_full: bool) {
 }
 
 /// Says how many platforms there are, and whether they are one image in several builds.
-fn summary(image: &Image) -> String {
+fn summary(image: &ImageReport) -> String {
     let platforms = image.platforms.len();
     let is_absent = |p: &&PlatformReport| {
         p.manifest.as_ref().err().is_some_and(|e| Verdict::of_document(e) == Verdict::Absent)
@@ -165,7 +167,7 @@ fn layers_summary(report: &PlatformReport) -> String {
     clip(&plain(&text), 56)
 }
 
-fn show_referrers(out: &mut String, indent: usize, referrers: &[Referrer]) {
+fn show_referrers(out: &mut String, indent: usize, referrers: &[ReferrerReport]) {
     for referrer in referrers.iter().take(MAX_LISTED) {
         let what = match referrer.predicates.is_empty() {
             true => plain(&referrer.kind),
@@ -212,7 +214,7 @@ fn short(digest: &crate::oci::Digest) -> String {
     format!("{}:{}", digest.algorithm_name(), digest.short())
 }
 
-fn show_artifact(out: &mut String, artifact: &Artifact) {
+fn show_artifact(out: &mut String, artifact: &ArtifactReport) {
     let d = &artifact.entry.descriptor;
     let name = artifact.names.first().map_or_else(|| "unnamed".to_owned(), |name| plain(name));
     let size: u64 = match &artifact.manifest {

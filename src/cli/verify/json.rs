@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::report::{Class, Finding, Report};
-use crate::survey::{Files, Hit, Verdict};
+use super::report::{Finding, Report, Severity};
+use crate::survey::{Hit, HitFiles, Verdict};
 
 /// Changes when a member goes or means something else; new ones may come without.
 const VERSION: u32 = 1;
@@ -29,10 +29,10 @@ pub(super) fn render(report: &Report<'_>) -> String {
         "blobs": report.blobs,
         "good": report.good.0,
         "good_bytes": report.good.1,
-        "damaged": report.count(Class::Damaged),
-        "missing": report.count(Class::Missing),
-        "unknown": report.count(Class::Unknown),
-        "absent": report.count(Class::Absent),
+        "damaged": report.count(Severity::Damaged),
+        "missing": report.count(Severity::Missing),
+        "unknown": report.count(Severity::Unknown),
+        "absent": report.count(Severity::Absent),
         "layers": if report.deep { json!(report.layers.0) } else { Value::Null },
         "unpacked_bytes": if report.deep { json!(report.layers.1) } else { Value::Null },
         "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
@@ -45,7 +45,7 @@ pub(super) fn render(report: &Report<'_>) -> String {
 fn finding(finding: &Finding<'_>) -> Value {
     let d = &finding.target.descriptor;
     json!({
-        "status": finding.class.as_str(),
+        "status": finding.severity.as_str(),
         "digest": d.digest.as_str(),
         "size": d.size,
         "media_type": d.media_type,
@@ -68,6 +68,6 @@ fn hit(hit: &Hit) -> Value {
     })
 }
 
-fn files(files: &Files) -> Value {
+fn files(files: &HitFiles) -> Value {
     json!({"files": files.names, "count": files.count})
 }

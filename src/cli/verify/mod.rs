@@ -12,7 +12,7 @@ use super::opening::{self, Opened};
 use super::{FAILED, USAGE, fail, terminal};
 use crate::image::CatalogError;
 use crate::layer::LayerStore;
-use crate::survey::{Plan, Progress, Survey, check};
+use crate::survey::{Checklist, Progress, Survey, check};
 
 use report::Report;
 
@@ -39,9 +39,9 @@ pub(super) fn command(args: VerifyArgs) -> ExitCode {
     }
     let layers = LayerStore::new(catalog.store().clone(), cache);
     let survey = Survey::new(&catalog, &layers, image, options.platform.as_ref());
-    let plan = Plan::new(&catalog, &survey, options.platform.is_some());
-    let checked = bar::beside(&progress, || check(&catalog, &layers, &plan, deep, &progress));
-    let report = Report::new(&options.shown, deep, &plan, &checked, &catalog.problems().text());
+    let checklist = Checklist::new(&catalog, &survey, options.platform.is_some());
+    let checked = bar::beside(&progress, || check(&catalog, &layers, &checklist, deep, &progress));
+    let report = Report::new(&options.shown, deep, &checklist, &checked, &catalog.problems().text());
     let shown = if as_json { json::render(&report) } else { text::render(&report) };
     terminal::print(&shown, report.status())
 }

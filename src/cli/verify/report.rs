@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use crate::survey::{Checked, Fault, Hit, Plan, Target, Verdict};
+use crate::survey::{Checked, Checklist, Fault, Hit, Target, Verdict};
 
 /// How bad something is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Class {
+pub(super) enum Severity {
     /// Not what it should be.
     Damaged,
     /// Not there, and others that belong to it are.
@@ -17,7 +17,7 @@ pub(super) enum Class {
     Absent,
 }
 
-impl Class {
+impl Severity {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Damaged => "damaged",
@@ -30,7 +30,7 @@ impl Class {
 
 /// A blob that is not simply good.
 pub(super) struct Finding<'a> {
-    pub(super) class: Class,
+    pub(super) severity: Severity,
     pub(super) target: &'a Target,
     /// What is wrong, where there is more to say than that it is not there.
     pub(super) what: Option<&'a str>,
@@ -58,7 +58,7 @@ impl<'a> Report<'a> {
     pub(super) fn new(
         source: &'a str,
         deep: bool,
-        plan: &'a Plan,
+        checklist: &'a Checklist,
         checked: &'a Checked,
         problems: &str,
     ) -> Self {
@@ -67,15 +67,15 @@ impl<'a> Report<'a> {
             deep,
             stopped: checked.stopped,
             findings: Vec::new(),
-            faults: &plan.faults,
+            faults: &checklist.faults,
             notes: Vec::new(),
             good: (0, 0),
             layers: (0, 0),
-            blobs: plan.targets.len() as u64,
+            blobs: checklist.targets.len() as u64,
         };
-        let mut told: HashSet<&str> = plan.faults.iter().map(|f| f.path.as_str()).collect();
-        for (target, outcome) in plan.targets.iter().zip(&checked.outcomes) {
-            let (class, what) = match &outcome.verdict {
+        let mut told: HashSet<&str> = checklist.faults.iter().map(|f| f.path.as_str()).collect();
+        for (target, outcome) in checklist.targets.iter().zip(&checked.outcomes) {
+            let (severity, what) = match &outcome.verdict {
                 Verdict::Good => {
                     report.good.0 += 1;
                     report.good.1 = report.good.1.saturating_add(target.descriptor.size);
@@ -87,15 +87,15 @@ impl<'a> Report<'a> {
                     report.notes.extend(outcome.notes.iter().map(|note| (place.to_owned(), note.clone())));
                     continue;
                 }
-                Verdict::Absent if outcome.missing => (Class::Missing, None),
-                Verdict::Absent => (Class::Absent, None),
-                Verdict::Damaged(what) => (Class::Damaged, Some(what.as_str())),
-                Verdict::Unknown(what) => (Class::Unknown, Some(what.as_str())),
+                Verdict::Absent if outcome.missing => (Severity::Missing, None),
+                Verdict::Absent => (Severity::Absent, None),
+                Verdict::Damaged(what) => (Severity::Damaged, Some(what.as_str())),
+                Verdict::Unknown(what) => (Severity::Unknown, Some(what.as_str())),
             };
             told.extend(target.places.iter().map(String::as_str));
-            report.findings.push(Finding { class, target, what, hit: outcome.hit.as_ref() });
+            report.findings.push(Finding { severity, target, what, hit: outcome.hit.as_ref() });
         }
-        report.findings.sort_by_key(|finding| finding.class);
+        report.findings.sort_by_key(|finding| finding.severity);
         // What reading the documents met, and no blob's verdict says.
         for line in problems.lines() {
             let (path, what) = line.split_once(": ").unwrap_or(("", line));
@@ -107,8 +107,8 @@ impl<'a> Report<'a> {
         report
     }
 
-    pub(super) fn count(&self, class: Class) -> u64 {
-        let blobs = self.findings.iter().filter(|finding| finding.class == class).count();
+    pub(super) fn count(&self, severity: Severity) -> u64 {
+        let blobs = self.findings.iter().filter(|finding| finding.severity == severity).count();
         blobs as u64
     }
 
@@ -116,12 +116,12 @@ impl<'a> Report<'a> {
     pub(super) fn status(&self) -> u8 {
         let fault =
             |damaged: bool| self.faults.iter().any(|f| matches!(f.verdict, Verdict::Damaged(_)) == damaged);
-        match self.findings.iter().map(|finding| finding.class).min() {
-            Some(Class::Damaged | Class::Missing) => 1,
+        match self.findings.iter().map(|finding| finding.severity).min() {
+            Some(Severity::Damaged | Severity::Missing) => 1,
             _ if fault(true) => 1,
-            Some(Class::Unknown) => 2,
+            Some(Severity::Unknown) => 2,
             _ if self.stopped || fault(false) => 2,
-            Some(Class::Absent) | None => 0,
+            Some(Severity::Absent) | None => 0,
         }
     }
 

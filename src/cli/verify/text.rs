@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Class, Finding, Report};
+use super::report::{Finding, Report, Severity};
 use crate::cli::terminal::{BAD, DIM, GOOD, WARN, WIDTH, clip, count, plain, styled, wrap};
-use crate::survey::{Files, Verdict};
+use crate::survey::{HitFiles, Verdict};
 use crate::view::human_size;
 
 /// Most places, and most files, named of one blob.
@@ -20,17 +20,17 @@ const MAX_ABSENT: usize = 10;
 pub(super) fn render(report: &Report<'_>) -> String {
     let mut out = String::new();
     for fault in report.faults {
-        let (style, class, what) = match &fault.verdict {
+        let (style, severity, what) = match &fault.verdict {
             Verdict::Damaged(what) => (BAD, "damaged", what.as_str()),
             Verdict::Unknown(what) => (WARN, "unknown", what.as_str()),
             Verdict::Good | Verdict::Absent => continue,
         };
-        let text = wrap(&plain(&format!("{class}  {}: {what}", fault.path).replace('\n', " ")), 0);
-        out.push_str(&text.replacen(class, &styled(style, class), 1));
+        let text = wrap(&plain(&format!("{severity}  {}: {what}", fault.path).replace('\n', " ")), 0);
+        out.push_str(&text.replacen(severity, &styled(style, severity), 1));
     }
     let mut absent = 0;
     for finding in &report.findings {
-        if finding.class == Class::Absent {
+        if finding.severity == Severity::Absent {
             absent += 1;
             if absent > MAX_ABSENT {
                 continue;
@@ -55,15 +55,15 @@ pub(super) fn render(report: &Report<'_>) -> String {
 }
 
 fn show(out: &mut String, finding: &Finding<'_>) {
-    let style = match finding.class {
-        Class::Damaged | Class::Missing => BAD,
-        Class::Unknown => WARN,
-        Class::Absent => DIM,
+    let style = match finding.severity {
+        Severity::Damaged | Severity::Missing => BAD,
+        Severity::Unknown => WARN,
+        Severity::Absent => DIM,
     };
     let d = &finding.target.descriptor;
-    let class = finding.class.as_str();
-    let pad = " ".repeat(9 - class.len());
-    writeln!(out, "{}{pad}{}, {}", styled(style, class), d.digest, human_size(d.size))
+    let severity = finding.severity.as_str();
+    let pad = " ".repeat(9 - severity.len());
+    writeln!(out, "{}{pad}{}, {}", styled(style, severity), d.digest, human_size(d.size))
         .expect("a string takes everything");
     if let Some(what) = finding.what {
         // The digest stands above already.
@@ -97,7 +97,7 @@ fn show(out: &mut String, finding: &Finding<'_>) {
     show_files(out, files);
 }
 
-fn show_files(out: &mut String, files: &Files) {
+fn show_files(out: &mut String, files: &HitFiles) {
     for name in files.names.iter().take(MAX_LISTED) {
         writeln!(out, "      {}", clip(&plain(name), WIDTH - 6)).expect("a string takes everything");
     }
@@ -119,10 +119,10 @@ fn summary(report: &Report<'_>) -> String {
         1 => format!("{}: {good}", styled(BAD, "damaged")),
         _ => format!("{}: {good}", styled(WARN, "could not tell")),
     };
-    for class in [Class::Damaged, Class::Missing, Class::Unknown, Class::Absent] {
-        match report.count(class) {
+    for severity in [Severity::Damaged, Severity::Missing, Severity::Unknown, Severity::Absent] {
+        match report.count(severity) {
             0 => {}
-            n => write!(text, "; {n} {}", class.as_str()).expect("a string"),
+            n => write!(text, "; {n} {}", severity.as_str()).expect("a string"),
         }
     }
     if !report.faults.is_empty() {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Artifact, Image, PlatformReport, Survey, Verdict, refusals};
+use super::{ArtifactReport, ImageReport, PlatformReport, Survey, Verdict, refusals};
 use crate::image::{Catalog, Entry, Form, ImageError, MAX_DEPTH};
 use crate::oci::{Data, Descriptor, DescriptorError, Digest, Manifest, MediaType};
 use crate::view::{self, MAX_LAYERS, Place};
@@ -59,7 +59,7 @@ pub(super) struct Unit {
 
 /// What is to be checked.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub struct Checklist {
     /// The blobs.
     pub targets: Vec<Target>,
     /// What is wrong already, from the documents alone.
@@ -70,17 +70,17 @@ pub struct Plan {
     known: HashMap<(Digest, u64), usize>,
 }
 
-impl Plan {
+impl Checklist {
     /// Collects everything a survey found.
     pub fn new(catalog: &Catalog, survey: &Survey, asked: bool) -> Self {
-        let mut plan = Self { asked, ..Self::default() };
+        let mut checklist = Self { asked, ..Self::default() };
         for (n, image) in survey.images.iter().enumerate() {
-            plan.image(n, image);
+            checklist.image(n, image);
         }
         for artifact in &survey.artifacts {
-            plan.artifact(catalog, artifact);
+            checklist.artifact(catalog, artifact);
         }
-        plan
+        checklist
     }
 
     /// Returns how many bytes there are to read.
@@ -88,7 +88,7 @@ impl Plan {
         self.targets.iter().fold(0, |sum, t| sum.saturating_add(t.descriptor.size))
     }
 
-    fn image(&mut self, n: usize, image: &Image) {
+    fn image(&mut self, n: usize, image: &ImageReport) {
         for entry in &image.indexes {
             let own = image.index.as_ref().is_some_and(|i| i.descriptor.digest == entry.descriptor.digest);
             let path = match own {
@@ -172,7 +172,7 @@ impl Plan {
         }
     }
 
-    fn artifact(&mut self, catalog: &Catalog, artifact: &Artifact) {
+    fn artifact(&mut self, catalog: &Catalog, artifact: &ArtifactReport) {
         let form = |d: &Descriptor| catalog.form(d).unwrap_or(Form::Manifest);
         if form(&artifact.entry.descriptor) != Form::Index {
             return self.manifest(artifact);
@@ -198,7 +198,8 @@ impl Plan {
                 },
                 Form::Manifest if is_new => {
                     let manifest = catalog.manifest(d);
-                    let nested = Artifact { names: Vec::new(), path: None, entry: entry.clone(), manifest };
+                    let nested =
+                        ArtifactReport { names: Vec::new(), path: None, entry: entry.clone(), manifest };
                     self.manifest(&nested);
                 }
                 _ => {}
@@ -207,7 +208,7 @@ impl Plan {
     }
 
     /// Adds a manifest that is no image, with what it names. Without a directory of its own it stands in `blobs/`.
-    fn manifest(&mut self, artifact: &Artifact) {
+    fn manifest(&mut self, artifact: &ArtifactReport) {
         let place = |digest: &Digest, file: &dyn Fn(&Place) -> String| {
             artifact.path.as_ref().map_or_else(|| digest.blob_path(), file)
         };
