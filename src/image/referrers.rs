@@ -70,8 +70,19 @@ impl Catalog {
         Ok(self.scan()?.by_reference.get(of).cloned().unwrap_or_default())
     }
 
+    /// Returns BuildKit's statements by what they speak of.
+    pub fn by_reference(statements: &[Arc<Entry>]) -> HashMap<Digest, Vec<Arc<Entry>>> {
+        let mut about: HashMap<_, Vec<_>> = HashMap::new();
+        for entry in statements {
+            if let Some(reference) = Self::reference(entry) {
+                about.entry(reference).or_default().push(entry.clone());
+            }
+        }
+        about
+    }
+
     /// Returns what one of BuildKit's statements speaks of.
-    pub fn reference(entry: &Entry) -> Option<Digest> {
+    fn reference(entry: &Entry) -> Option<Digest> {
         Digest::parse(entry.descriptor.annotations.get(ANNOTATION_REFERENCE_DIGEST)?).ok()
     }
 

@@ -1,6 +1,6 @@
 //! From entries of index.json to platforms: nested indexes, within limits.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::{Catalog, Class, Entry, Form, Group, ImageError, classify};
@@ -56,12 +56,7 @@ pub(super) fn expand(catalog: &Catalog, group: &Group) -> Result<Image, ImageErr
         }
     }
     let mut image = walk.image;
-    let mut by_reference: HashMap<Digest, Vec<Arc<Entry>>> = HashMap::new();
-    for entry in &image.attestations {
-        if let Some(reference) = Catalog::reference(entry) {
-            by_reference.entry(reference).or_default().push(entry.clone());
-        }
-    }
+    let by_reference = Catalog::by_reference(&image.attestations);
     for platform in &mut image.platforms {
         let own = by_reference.get(&platform.entry.descriptor.digest);
         platform.attestations = own.cloned().unwrap_or_default();

@@ -257,7 +257,9 @@ impl Surveyor<'_> {
     fn attach(&self, survey: &mut Survey) {
         for image in &mut survey.images {
             let attestations: Vec<_> = image.attestations.iter().map(|a| a.entry.clone()).collect();
-            let of = |digest: &Digest| referrers::of(self.catalog, digest, &attestations);
+            let about = Catalog::by_reference(&attestations);
+            let own = |digest: &Digest| about.get(digest).map_or(&[][..], Vec::as_slice);
+            let of = |digest: &Digest| referrers::of(self.catalog, digest, own(digest));
             let platforms = image.platforms.iter().map(|p| &p.entry.descriptor.digest);
             let subjects: Vec<&Digest> =
                 platforms.chain(image.indexes.iter().map(|e| &e.descriptor.digest)).collect();

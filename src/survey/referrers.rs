@@ -46,15 +46,14 @@ impl How {
     }
 }
 
-/// Returns what speaks of a manifest or index, each once: BuildKit's statements first, by digest otherwise. Of a registry
-/// this asks for them, and for their manifests.
+/// Returns what speaks of a manifest or index, each once: BuildKit's statements first, `attestations` before others', by
+/// digest otherwise. Of a registry this asks for them, and for their manifests.
 pub(super) fn of(catalog: &Catalog, subject: &Digest, attestations: &[Arc<Entry>]) -> Vec<ReferrerReport> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
-    let about = |entry: &&Arc<Entry>| Catalog::reference(entry).as_ref() == Some(subject);
     let failed = |e: &ImageError| catalog.problems().add(&Problem::new(format!("referrers of {subject}"), e));
     let elsewhere = catalog.attestations(subject).inspect_err(failed).unwrap_or_default();
-    for entry in attestations.iter().filter(about).chain(&elsewhere) {
+    for entry in attestations.iter().chain(&elsewhere) {
         if seen.insert(entry.descriptor.digest.clone()) {
             found.push(referrer(catalog, entry, How::Attestation, "in-toto", subject));
         }
