@@ -100,7 +100,10 @@ fn entries(dir: &OwnedFd) -> Option<impl Iterator<Item = (String, Type)>> {
     Some(listing.into_iter().map_while(Result::ok).filter_map(move |entry| {
         let name = entry.file_name().to_string_lossy().into_owned();
         // Not all filesystems tell.
-        let kind = entry.file_type().unwrap_or(if is_link(dir, &name) { Type::Symlink } else { Type::File });
+        let kind = entry.file_type().unwrap_or_else(|| match is_link(dir, &name) {
+            true => Type::Symlink,
+            false => Type::File,
+        });
         (name != "." && name != "..").then_some((name, kind))
     }))
 }

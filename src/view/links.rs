@@ -1,7 +1,7 @@
 //! How many names each blob has in the mount: the link count that du, rsync and tar rest on.
 //!
-//! The count needs every document of the source, so it is taken once, when first asked for, on a thread of its own. Who asks
-//! waits for it a moment from its beginning on, in which the count of a few dozen images is done; later nobody does.
+//! The count needs every document of the source, so it is taken once, when first asked for, on a thread of its own. Of a source of
+//! few images who asks waits for it a moment from its beginning on, in which it mostly is done; else nobody waits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -12,8 +12,11 @@ use parking_lot::{Condvar, Mutex};
 use super::blobs::BlobId;
 use super::grow::aside;
 
-/// How long the count is waited for.
+/// How long the count is waited for, of a source of few images.
 const MOMENT: Duration = Duration::from_millis(200);
+
+/// Most entries of index.json that are few; some milliseconds.
+const FEW: usize = 32;
 
 /// How long after one that failed the next count begins.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -35,8 +38,9 @@ pub(super) enum Count {
 }
 
 /// The counts, once taken.
-#[derive(Default)]
 pub(super) struct Links {
+    /// How long the count is waited for.
+    moment: Duration,
     counts: OnceLock<Option<HashMap<BlobId, u32>>>,
     progress: Mutex<Progress>,
     changed: Condvar,
@@ -54,18 +58,22 @@ enum Progress {
     },
 }
 
-impl Progress {
-    /// Says whether who asks now waits.
-    fn is_waited_for(self) -> bool {
-        match self {
-            Self::Idle => true,
-            Self::Counting { since } => since.elapsed() < MOMENT,
-            Self::Failed { at } => at.elapsed() >= PAUSE,
+impl Links {
+    /// Nothing is counted yet, in a source of so many images.
+    pub(super) fn new(images: usize) -> Self {
+        let moment = if images > FEW { Duration::ZERO } else { MOMENT };
+        Self { moment, counts: OnceLock::new(), progress: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Says whether who asks now begins a count or waits for one.
+    fn takes_time(&self, progress: Progress) -> bool {
+        match progress {
+            Progress::Idle => true,
+            Progress::Counting { since } => since.elapsed() < self.moment,
+            Progress::Failed { at } => at.elapsed() >= PAUSE,
         }
     }
-}
 
-impl Links {
     /// Returns the number of names of a blob, where the count is done.
     pub(super) fn of(&self, id: BlobId) -> Option<u32> {
         let counts = self.counts.get()?.as_ref();
@@ -74,13 +82,13 @@ impl Links {
 
     /// Says whether asking for a number takes no time.
     pub(super) fn tell_at_once(&self) -> bool {
-        self.counts.get().is_some() || !self.progress.lock().is_waited_for()
+        self.counts.get().is_some() || !self.takes_time(*self.progress.lock())
     }
 
     /// Has the count taken, unless it is, and waits a moment for it.
     pub(super) fn count(self: &Arc<Self>, count: impl FnOnce() -> Count + Send + 'static) {
         let mut progress = self.progress.lock();
-        if self.counts.get().is_some() || !progress.is_waited_for() {
+        if self.counts.get().is_some() || !self.takes_time(*progress) {
             return;
         }
         let since = match *progress {
@@ -95,7 +103,7 @@ impl Links {
         };
         *progress = Progress::Counting { since };
         let is_under_way = |progress: &mut Progress| matches!(progress, Progress::Counting { .. });
-        self.changed.wait_while_until(&mut progress, is_under_way, since + MOMENT);
+        self.changed.wait_while_until(&mut progress, is_under_way, since + self.moment);
     }
 
     fn end(&self, count: Count) {
@@ -125,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_quick_count_is_told_at_once_and_taken_once() {
-        let links = Arc::new(Links::default());
+        let links = Arc::new(Links::new(1));
         assert!(!links.tell_at_once() && links.of(A).is_none());
         links.count(|| Count::Counted(HashMap::from([(A, 3)])));
         assert_eq!((links.of(A), links.of(BlobId(8))), (Some(3), Some(1)));
@@ -135,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_long_count_holds_up_nobody() {
-        let links = Arc::new(Links::default());
+        let links = Arc::new(Links::new(1));
         let (go_on, wait) = channel();
         links.count(move || {
             wait.recv().unwrap();
@@ -153,8 +161,21 @@ mod tests {
     }
 
     #[test]
+    fn of_many_images_nobody_waits() {
+        let links = Arc::new(Links::new(10_000));
+        let (go_on, wait) = channel();
+        let begin = Instant::now();
+        links.count(move || {
+            wait.recv().unwrap();
+            Count::Counted(HashMap::new())
+        });
+        assert!(begin.elapsed() < MOMENT && links.of(A).is_none());
+        go_on.send(()).unwrap();
+    }
+
+    #[test]
     fn a_failure_is_not_taken_for_a_count() {
-        let links = Arc::new(Links::default());
+        let links = Arc::new(Links::new(1));
         links.count(|| Count::Failed);
         assert!(links.of(A).is_none() && links.tell_at_once(), "not for each who asks anew");
         *links.progress.lock() = Progress::Failed { at: Instant::now() - PAUSE };

@@ -45,13 +45,14 @@ impl State {
         let root = Arc::new(Slot::new(Ino::ROOT, "", Graft::Root));
         // The slot of the blobs holds no tree: see `blob_attr`.
         let unused = Arc::new(Slot::new(Ino::ROOT, "", Graft::Failed(Box::new(Error::Stale))));
+        let links = Arc::new(Links::new(catalog.groups().len()));
         Arc::new_cyclic(|myself| Self {
             catalog,
             options,
             blobs: BlobTable::default(),
             layers: Arc::new(layers),
             slots: RwLock::new(vec![root, unused]),
-            links: Arc::default(),
+            links,
             loose: Loose::default(),
             shown: OnceLock::new(),
             stats: ViewStats::default(),
