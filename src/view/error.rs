@@ -31,7 +31,7 @@ pub enum Error {
     /// A kind of extended attribute that nothing in this tree has.
     #[error("extended attributes of this kind are not supported here")]
     XattrUnsupported,
-    /// More trees than inode numbers can name.
+    /// More trees than a mount may have.
     #[error("more directories than a mount can number")]
     TooManyTrees,
     /// A blob's bytes.

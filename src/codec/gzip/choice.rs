@@ -47,9 +47,10 @@ impl Candidate {
     }
 }
 
-enum Found {
+/// What may become a checkpoint of a zone.
+pub(super) enum Found {
     Block(Candidate),
-    /// A member begins in the zone.
+    /// The beginning of a member, which is better than all other places of its zone.
     Fresh {
         zone: u64,
         place: Place,
@@ -80,17 +81,8 @@ impl Chooser {
         Ok(Self { work: Work::Here(Box::new(Choice::new()?)), ready })
     }
 
-    /// Takes the next candidate.
-    pub(super) fn put(&mut self, candidate: Candidate) -> Result<(), CodecError> {
-        self.take(Found::Block(candidate))
-    }
-
-    /// Takes the beginning of a member, which is better than all other places of its zone.
-    pub(super) fn put_fresh(&mut self, zone: u64, place: Place) -> Result<(), CodecError> {
-        self.take(Found::Fresh { zone, place })
-    }
-
-    fn take(&mut self, found: Found) -> Result<(), CodecError> {
+    /// Takes what was found next.
+    pub(super) fn put(&mut self, found: Found) -> Result<(), CodecError> {
         self.work = match std::mem::replace(&mut self.work, Work::Over) {
             Work::Here(choice) => beside(choice),
             begun => begun,

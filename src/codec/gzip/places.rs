@@ -8,7 +8,7 @@ use std::num::NonZero;
 
 use super::super::inflate::Pause;
 use super::super::{Checkpoint, CodecError, Window};
-use super::choice::{Candidate, Chooser, Place};
+use super::choice::{Candidate, Chooser, Found, Place};
 use super::{Advance, Event, Gzip};
 
 /// How far behind a place deflate can copy from its window.
@@ -75,7 +75,7 @@ impl Places {
             if (open.is_whole || input.len() > room)
                 && let Some(seen) = self.open.take()
             {
-                self.chooser.put(seen)?;
+                self.chooser.put(Found::Block(seen))?;
             }
         }
         if advance.event == Event::Body(Pause::End) {
@@ -104,7 +104,8 @@ impl Places {
         match advance.event {
             Event::Member { at: input_offset } => {
                 // Nothing needs less than one that needs no window.
-                self.chooser.put_fresh(self.zone, Place { output_offset: at, input_offset, bits: 0 })?;
+                let place = Place { output_offset: at, input_offset, bits: 0 };
+                self.chooser.put(Found::Fresh { zone: self.zone, place })?;
                 (self.zone, self.last) = (self.next_zone(at), None);
             }
             Event::Body(Pause::Block { bits }) => {
