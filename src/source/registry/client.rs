@@ -139,7 +139,13 @@ impl Client {
                     patience.document(document.bytes.len() as u64);
                     return Ok(document);
                 }
-                Err(trouble) => patience.again(trouble)?,
+                Err(trouble) => {
+                    // It answered: what went wrong before that is no reason to ask for nothing more.
+                    if matches!(trouble, Trouble::Final(Failure::Absent(_))) {
+                        patience.document(0);
+                    }
+                    patience.again(trouble)?;
+                }
             }
         }
     }

@@ -78,24 +78,36 @@ impl Http {
     pub(super) fn send(&self, request: Request<'_>) -> Result<Response, Trouble> {
         let url = request.url;
         log::debug!("{} {url}", if request.form.is_some() { "POST" } else { "GET" });
+        let mut sent = self.send_once(&request)?;
+        // A server may hang up on an idle connection just as it is used again. That says nothing about the server, and may be
+        // tried again at once where a request changes nothing (RFC 9112, section 9.3.1).
+        if request.form.is_none() && sent.as_ref().is_err_and(hung_up) {
+            sent = self.send_once(&request)?;
+        }
+        let response = sent.map_err(|e| of_connection(url.authority(), e))?;
+        log::debug!("{} from {url}", response.status());
+        Ok(response)
+    }
+
+    /// Fails where the time is over; else returns what came of it.
+    fn send_once(&self, request: &Request<'_>) -> Result<Result<Response, ureq::Error>, Trouble> {
+        let url = request.url;
         let left = request.until.at().saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(late(url.authority()));
         }
         let mut head = http::Request::builder().uri(url.as_str());
-        for (name, value) in request.headers {
-            head = head.header(name, value);
+        for (name, value) in &request.headers {
+            head = head.header(*name, value);
         }
-        let sent = match request.form {
+        Ok(match &request.form {
             None => head.body(()).map_err(Into::into).and_then(|get| self.run(url, request.until, left, get)),
             Some(form) => {
                 let head = head.method("POST").header("Content-Type", "application/x-www-form-urlencoded");
-                head.body(form).map_err(Into::into).and_then(|post| self.run(url, request.until, left, post))
+                let post = head.body(form.as_str());
+                post.map_err(Into::into).and_then(|post| self.run(url, request.until, left, post))
             }
-        };
-        let response = sent.map_err(|e| of_connection(url.authority(), e))?;
-        log::debug!("{} from {url}", response.status());
-        Ok(response)
+        })
     }
 
     /// Bounds what comes before the body, each by a share of what is left: ureq has no one limit for all of it.
@@ -195,6 +207,13 @@ pub(super) fn give_back(mut body: BodyReader<'_>, announced: bool) {
     if announced {
         let _ = body.read(&mut [0]);
     }
+}
+
+/// Says whether the other end closed the connection instead of answering.
+fn hung_up(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let kinds = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
+    matches!(error, ureq::Error::Io(e) if kinds.contains(&e.kind()))
 }
 
 fn late(host: &str) -> Trouble {
@@ -358,6 +377,28 @@ mod tests {
             assert!(said.to_ascii_lowercase().contains(&format!("{line}\r\n")), "{line} in {said}");
         }
         assert!(said.ends_with("\r\n\r\ngrant_type=refresh_token&scope=repository:a/b:pull"), "{said}");
+    }
+
+    /// Each counted as a failure of the server, and after six nothing was asked any more.
+    #[test]
+    fn a_connection_that_ends_between_requests_is_no_failure() {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                let mut connection = connection.unwrap();
+                let _ = connection.read(&mut [0; 4 << 10]);
+                let _ = connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+                // The next request is read, and not answered.
+                let _ = connection.read(&mut [0; 4 << 10]);
+            }
+        });
+        let http = Http::new(Duration::from_secs(5), None).unwrap();
+        let until = Until::End(Instant::now() + Duration::from_secs(20));
+        for _ in 0..10 {
+            let response = http.send(Request { url: &url, headers: Vec::new(), form: None, until }).unwrap();
+            assert_eq!(rest(response, "", 100, until).unwrap(), b"{}");
+        }
     }
 
     #[test]
