@@ -4,18 +4,22 @@
 //! strangers wrote. So it asks, and whom it asks decodes nothing: a request is one byte, and what is unmounted was
 //! settled before the first request of the kernel. A thread would not do, for threads share their memory.
 //! A signal to end that reaches the keeper goes on to who serves, so it does not matter which one somebody meant.
+//!
+//! When the thread that started it is gone, the keeper ends the connection to the kernel. That would end by itself with the last
+//! thread, but a thread that waits inside the kernel for one of the others does not end before it.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::{ForkResult, Pid, fork, getpid};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
+use super::abort::Abort;
 use super::mount::Mount;
 use super::terminal::let_go;
 
@@ -39,7 +43,7 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Starts the process. There must be one thread only, and SIGTERM and SIGINT must be blocked: they are sent to all
     /// processes by terminals and systemd, and end none before it has its handlers.
-    pub(super) fn start(mount: &Mount) -> io::Result<Self> {
+    pub(super) fn start(mount: &Mount, abort: Option<Abort>) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let server = getpid();
         #[allow(unsafe_code)]
@@ -47,11 +51,11 @@ impl Keeper {
         match unsafe { fork() }? {
             ForkResult::Child => {
                 drop(ours);
-                let _ = keep(theirs, mount, server);
+                let _ = keep(theirs, mount, abort, server);
                 std::process::exit(0);
             }
             ForkResult::Parent { .. } => {
-                drop(theirs);
+                drop((theirs, abort));
                 let mut keeper = Self { socket: ours };
                 // It has let go of everything by then, the device above all.
                 keeper.answer()?;
@@ -83,19 +87,26 @@ pub(super) fn ends() -> SigSet {
 }
 
 /// The keeper's life: until nobody can ask any more.
-fn keep(mut socket: UnixStream, mount: &Mount, server: Pid) -> io::Result<()> {
+fn keep(mut socket: UnixStream, mount: &Mount, abort: Option<Abort>, server: Pid) -> io::Result<()> {
     prctl::set_name(c"ocifs-keeper")?;
     let_go(&File::options().read(true).write(true).open("/dev/null")?)?;
-    close_others(&socket)?;
+    close_others([Some(socket.as_fd()), abort.as_ref().map(Abort::as_fd)])?;
     // Nobody with the same user number looks into this process, or writes to its memory. Takes /proc/self/fd from us.
     prctl::set_dumpable(false)?;
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
     std::thread::Builder::new().spawn(move || {
-        for _ in signals.forever() {
-            // It is there: the keeper ends when it does.
-            let _ = kill(server, Signal::SIGTERM);
+        for signal in signals.forever() {
+            let done = match (signal, &abort) {
+                (SIGUSR1, Some(abort)) => abort.end(),
+                (SIGUSR1, None) => Ok(()),
+                // It is there: the keeper ends when it does.
+                _ => kill(server, Signal::SIGTERM).map_err(io::Error::from),
+            };
+            // Nobody is left to be told.
+            let _ = done;
         }
     })?;
+    prctl::set_pdeathsig(Signal::SIGUSR1)?;
     ends().thread_unblock()?;
     socket.write_all(b"done\n")?;
     let mut request = [0];
@@ -109,16 +120,19 @@ fn keep(mut socket: UnixStream, mount: &Mount, server: Pid) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes everything but standard input, output and error, and `kept`: a connection to the kernel ends when the last
+/// Closes everything but standard input, output and error, and what is `kept`: a connection to the kernel ends when the last
 /// descriptor of it does, and who waits for the end of a pipe waits for all who hold it.
-fn close_others(kept: &UnixStream) -> io::Result<()> {
-    let kept = u32::try_from(kept.as_raw_fd()).map_err(io::Error::other)?;
-    for (first, last) in [(3, kept - 1), (kept + 1, u32::MAX)] {
-        if first <= last {
-            close_range(first, last)?;
+fn close_others(kept: [Option<BorrowedFd<'_>>; 2]) -> io::Result<()> {
+    let mut kept: Vec<u32> = kept.iter().flatten().filter_map(|fd| fd.as_raw_fd().try_into().ok()).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for kept in kept {
+        if first < kept {
+            close_range(first, kept - 1)?;
         }
+        first = first.max(kept + 1);
     }
-    Ok(())
+    close_range(first, u32::MAX)
 }
 
 fn close_range(first: u32, last: u32) -> io::Result<()> {

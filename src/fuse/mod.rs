@@ -1,5 +1,6 @@
 //! The only module that knows fuser, errno and the kernel: decode, ask the view, reply. No decisions.
 
+mod abort;
 mod attr;
 mod descriptors;
 mod errno;
@@ -7,6 +8,7 @@ mod keeper;
 mod linger;
 mod mount;
 mod opening;
+mod push;
 mod session;
 mod terminal;
 mod workers;
@@ -28,6 +30,7 @@ use attr::{file_attr, file_type, name_time_to_live, no_such_entry, time_to_live}
 use errno::errno;
 use linger::Linger;
 use opening::Opening;
+use push::Push;
 use workers::Pools;
 
 pub use mount::{Access, MountError};
@@ -44,6 +47,7 @@ struct Kernel {
     access: Access,
     opening: Opening,
     linger: Option<Linger>,
+    push: Push,
 }
 
 type Answer<T> = Result<T, Errno>;
@@ -83,7 +87,14 @@ fn number(ino: INodeNo) -> Ino {
 impl Kernel {
     fn new(view: View, access: Access, device: &OwnedFd) -> Self {
         let (workers, linger) = (Pools::default(), Linger::new(device));
-        Self { view: Arc::new(view), workers, access, opening: Opening::default(), linger }
+        Self {
+            view: Arc::new(view),
+            workers,
+            access,
+            opening: Opening::default(),
+            linger,
+            push: Push::default(),
+        }
     }
 
     /// Does `job` here where it takes nothing, and on a worker where it does.
@@ -183,9 +194,15 @@ impl Filesystem for Kernel {
         reply: ReplyData,
     ) {
         let takes = |view: &View| view.pace_of_read(number(ino), offset, size as usize);
+        let push = (offset == 0).then(|| self.push.clone());
         self.dispatch(takes, move |view| {
             match answer(view, "read", ino, |view, ino| view.read(ino, offset, size as usize)) {
-                Ok(bytes) => reply.data(&bytes),
+                Ok(bytes) => {
+                    reply.data(&bytes);
+                    if let Some(push) = push {
+                        push.after_reading(number(ino));
+                    }
+                }
                 Err(e) => reply.error(e),
             }
         });
@@ -218,6 +235,7 @@ impl Filesystem for Kernel {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        let push = (offset == 0).then(|| self.push.clone());
         self.dispatch(
             |view| view.pace_of_list(number(ino)),
             move |view| {
@@ -238,7 +256,12 @@ impl Filesystem for Kernel {
                     })
                 });
                 match listed {
-                    Ok(()) => reply.ok(),
+                    Ok(()) => {
+                        reply.ok();
+                        if let Some(push) = push {
+                            push.after_listing(number(ino));
+                        }
+                    }
                     Err(e) => reply.error(e),
                 }
             },

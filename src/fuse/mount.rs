@@ -184,6 +184,11 @@ impl Mount {
         unmount(&own.path, self.as_root, lazily)
     }
 
+    /// Returns the name of its connection to the kernel: the number of its device.
+    pub(super) fn connection(&self) -> Option<u32> {
+        self.device.strip_prefix("0:")?.parse().ok()
+    }
+
     /// Returns where it was mounted.
     pub(super) fn path(&self) -> &Path {
         &self.path

@@ -10,8 +10,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Kernel;
+use super::abort::Abort;
 use super::keeper::{self, Keeper};
 use super::mount::{Access, Mount, MountError, Request, shown};
+use super::push::Push;
 use crate::side_by_side::cores;
 use crate::view::View;
 
@@ -38,6 +40,8 @@ pub struct MountOptions {
 pub struct Mounted {
     session: Session<Kernel>,
     mount: Mount,
+    push: Push,
+    view: Arc<View>,
 }
 
 /// Mounts `view`. The kernel has agreed when this returns; nothing runs yet, so the process may still become a daemon.
@@ -60,10 +64,11 @@ pub fn mount(view: View, options: &MountOptions) -> Result<Mounted, MountError> 
     config.clone_fd = std::fs::File::options().read(true).write(true).open("/dev/fuse").is_ok();
     let acl = config.acl;
     let kernel = Kernel::new(view, options.access, &fd);
+    let (push, view) = (kernel.push.clone(), kernel.view.clone());
     match Session::from_fd(kernel, fd, acl, config) {
         Ok(session) => {
             mount.raise_readahead();
-            Ok(Mounted { session, mount })
+            Ok(Mounted { session, mount, push, view })
         }
         Err(e) => {
             let _ = mount.unmount(true);
@@ -89,8 +94,10 @@ impl Mounted {
         ready: impl FnOnce(),
         ending: impl Fn() + Send + Sync + 'static,
     ) -> Result<(), MountError> {
-        let Self { session, mount } = self;
-        let (keeper, signals) = match keeper_and_signals(&mount) {
+        let Self { session, mount, push, view } = self;
+        let abort = Abort::of(&mount);
+        let can_be_aborted = abort.is_some();
+        let (keeper, signals) = match keeper_and_signals(&mount, abort) {
             Ok(both) => both,
             Err(e) => {
                 let _ = mount.unmount(true);
@@ -98,6 +105,9 @@ impl Mounted {
             }
         };
         cage();
+        if can_be_aborted {
+            push.begin(session.notifier(), view);
+        }
         let ending = Arc::new(ending);
         let (keeper, ending_by_signal) = (Arc::new(Mutex::new(keeper)), ending.clone());
         let of_signals = keeper.clone();
@@ -114,10 +124,10 @@ impl Mounted {
 }
 
 /// Starts the keeper, and begins to listen to signals; one that comes meanwhile waits.
-fn keeper_and_signals(mount: &Mount) -> std::io::Result<(Keeper, Signals)> {
+fn keeper_and_signals(mount: &Mount, abort: Option<Abort>) -> std::io::Result<(Keeper, Signals)> {
     let ends = keeper::ends();
     ends.thread_block()?;
-    let keeper = Keeper::start(mount);
+    let keeper = Keeper::start(mount, abort);
     let signals = Signals::new([SIGTERM, SIGINT]);
     ends.thread_unblock()?;
     Ok((keeper?, signals?))

@@ -223,6 +223,13 @@ impl<'a> Children<'a> {
         self.nth(*self.order.get(index)? as usize)
     }
 
+    /// Returns at which place a node comes in the order of the layers: the first one, where it has several names.
+    pub fn place_as_packed(&self, id: NodeId) -> Option<usize> {
+        let node = |place: &u32| self.names[*place as usize].node;
+        let place = self.order.partition_point(|place| node(place) < id.0);
+        self.order.get(place).filter(|found| node(found) == id.0).map(|_| place)
+    }
+
     /// Walks over the children.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'a [u8], NodeId)> + DoubleEndedIterator + use<'a> {
         let children = *self;

@@ -39,7 +39,7 @@ pub(super) struct Files {
     has_labels: bool,
     /// How deep symlinks stand that may lead out of the tree, where they are to stay inside.
     depths: Option<HashMap<u32, usize>>,
-    /// A directory that each node stands in, once a message needs it.
+    /// A directory that each node stands in, once somebody needs it.
     above: OnceLock<Vec<u32>>,
 }
 
@@ -194,6 +194,27 @@ impl Files {
             .all(|piece| layer.is_at_hand(piece.stream_offset, piece.len))
     }
 
+    /// Says whether a node is a file that has bytes, and at most so many.
+    pub(super) fn is_small(&self, number: u32, most: u64) -> bool {
+        let node = self.id(number).map(|id| self.tree.node(id));
+        node.is_ok_and(|node| node.kind() == Kind::Regular && (1..=most).contains(&node.size()))
+    }
+
+    /// Returns a file's bytes, all of them, where they are in memory.
+    pub(super) fn at_hand(&self, number: u32) -> Option<Vec<u8>> {
+        let size = self.tree.node(self.id(number).ok()?).size();
+        let all =
+            self.is_at_hand(number, 0, size).then(|| self.read(number, 0, usize::try_from(size).ok()?).ok());
+        all.flatten().filter(|bytes| bytes.len() as u64 == size)
+    }
+
+    /// Returns the first directory that a node stands in, and at which place among its children as packed.
+    pub(super) fn place_as_packed(&self, number: u32) -> Option<(u32, usize)> {
+        let directory = *self.above().get(number as usize)?;
+        let place = self.children(directory).ok()?.place_as_packed(self.id(number).ok()?)?;
+        Some((directory, place))
+    }
+
     fn layer(&self, node: &tree::Node<'_>) -> Result<&Arc<Layer>, Error> {
         let n = node.layer().checked_sub(self.first_layer).and_then(|n| usize::try_from(n).ok());
         n.and_then(|n| self.layers.get(n)).ok_or(Error::Stale)
@@ -225,9 +246,13 @@ impl Files {
         Ok(all)
     }
 
+    fn above(&self) -> &[u32] {
+        self.above.get_or_init(|| above(&self.tree))
+    }
+
     /// Finds a path of a node, for messages.
     pub(super) fn path(&self, number: u32) -> String {
-        let above = self.above.get_or_init(|| above(&self.tree));
+        let above = self.above();
         let mut names: Vec<&[u8]> = Vec::new();
         let mut child = number;
         while child != 0 {

@@ -9,6 +9,7 @@ mod blobs;
 mod directories;
 mod error;
 mod files;
+mod foresight;
 mod graft;
 mod grow;
 mod history;
@@ -36,6 +37,7 @@ use stats::add;
 pub use attr::{Attr, FileKind, Time};
 pub use error::Error;
 pub use files::MAX_LAYERS;
+pub use foresight::{Foresight, Seen};
 pub use history::size as human_size;
 pub use ino::Ino;
 pub use paths::{Paths, Place};
@@ -138,6 +140,12 @@ impl View {
         let bytes = self.reported(ino, || self.state.read(ino, offset, len))?;
         add(&self.state.stats.read_bytes, bytes.len() as u64);
         Ok(bytes)
+    }
+
+    /// Hands to `give` the small files that are likely to be read after what was `seen`, each whole, as far as their bytes are in
+    /// memory and it says yes.
+    pub fn foresee(&self, foresight: &mut Foresight, seen: Seen, give: &mut dyn FnMut(Ino, &[u8]) -> bool) {
+        self.state.foresee(foresight, seen, give);
     }
 
     /// Returns one extended attribute of a node.

@@ -16,6 +16,10 @@ pub struct ViewStats {
     pub reads: AtomicU64,
     /// Bytes those reads returned.
     pub read_bytes: AtomicU64,
+    /// Files handed out before they were asked for.
+    pub pushed: AtomicU64,
+    /// Bytes of those files.
+    pub pushed_bytes: AtomicU64,
     /// Requests that failed because of the source.
     pub failures: AtomicU64,
 }
@@ -38,6 +42,13 @@ impl State {
             ("listings_total", "counter", "Pieces of directories listed.", get(&view.listings)),
             ("reads_total", "counter", "Reads of files that reached ocifs.", get(&view.reads)),
             ("read_bytes_total", "counter", "Bytes those reads returned.", get(&view.read_bytes)),
+            (
+                "pushed_total",
+                "counter",
+                "Small files put into the kernel's cache before they were read.",
+                get(&view.pushed),
+            ),
+            ("pushed_bytes_total", "counter", "Bytes of those files.", get(&view.pushed_bytes)),
             ("failures_total", "counter", "Requests that failed because of the source.", get(&view.failures)),
             ("problems", "gauge", "Lines in .ocifs/problems.", self.catalog.problems().count()),
             ("blob_passes_total", "counter", "Blobs hashed in full.", get(&store.passes)),

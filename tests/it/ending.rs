@@ -108,8 +108,8 @@ impl Readers {
 /// One look of one reader; says whether what it saw was right.
 fn look(point: &Path, round: usize) -> io::Result<bool> {
     let platform = point.join(PLATFORM);
-    let number = round / 7 % 2;
-    match round % 7 {
+    let number = round / 8 % 2;
+    match round % 8 {
         0 | 1 => {
             let file = File::open(platform.join(format!("rootfs/large{number}")))?;
             let mut buffer = vec![0; 100_000];
@@ -142,6 +142,17 @@ fn look(point: &Path, round: usize) -> io::Result<bool> {
             let mut magic = [0; 2];
             layer.read_at(&mut magic, 0)?;
             return Ok(magic == [0x1f, 0x8b]);
+        }
+        // One after the other: the next ones are put into the kernel's cache meanwhile.
+        6 => {
+            let directory = platform.join(format!("rootfs/d{}", round / 8 % 7));
+            for entry in fs::read_dir(directory)? {
+                let entry = entry?;
+                let number = entry.file_name().to_string_lossy()[1..].to_owned();
+                if fs::read(entry.path())? != format!("small {number}").as_bytes() {
+                    return Ok(false);
+                }
+            }
         }
         _ => {
             fs::read(platform.join("manifest.json"))?;

@@ -28,6 +28,7 @@ mod model;
 mod mounting;
 mod overlay;
 mod past;
+mod push;
 mod realuse;
 mod referrers;
 mod registry;
