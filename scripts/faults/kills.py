@@ -150,6 +150,37 @@ def reading(case):
     case.recovered()
 
 
+@fault(SECTION, "while small files are put into the kernel's cache before they are read", quick=True)
+def pushing(case):
+    image = entries(f"{case.base}/layout", 5_000)
+    case.recovered(image=image, source=image.root)
+    case.allowed = GONE
+    pushed, rounds = 0, 4 if case.quick else 60
+    for _ in range(rounds):
+        mount = case.mounted(source=image.root)
+        looks = [Seen() for _ in range(3)]
+        threads = [threading.Thread(target=check_all, args=(mount, image.truth, seen), daemon=True) for seen in looks]
+        for thread in threads:
+            thread.start()
+        time.sleep(case.chance.uniform(0.1, 0.6))
+        pushed += counter(mount, "pushed_total")
+        mount.kill()
+        mount.wait_end()
+        for thread, seen in zip(threads, looks):
+            thread.join(DEADLINE)
+            case.require(not thread.is_alive(), "a reader hung")
+            case.seen.add(seen)
+    case.note(f"{rounds} times; some {pushed // rounds:,} files were put there before, of {len(image.truth):,}")
+    case.require(pushed, "nothing was put there")
+    case.recovered(image=image, source=image.root)
+
+
+def counter(mount, name):
+    """Returns what `.ocifs/stats` counts."""
+    with open(f"{mount.point}/.ocifs/stats", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(f"ocifs_{name} "))
+
+
 @fault(SECTION, "while unmounting, at random moments")
 def unmounting(case):
     case.warm()
