@@ -148,8 +148,8 @@ pub(super) struct Slot {
     pub(super) name: Box<str>,
     pub(super) graft: Graft,
     grown: RwLock<Option<Arc<Tree>>>,
-    /// Held while the tree grows; when that failed last.
-    growing: Mutex<Option<Instant>>,
+    /// Held while the tree grows; when that failed last, and why.
+    growing: Mutex<Option<Box<(Instant, Error)>>>,
 }
 
 impl Slot {
@@ -163,16 +163,21 @@ impl Slot {
     }
 
     /// Returns the tree, growing it with `grow` where it has not. Everybody who looks meanwhile waits for that one
-    /// growth; a failure goes to whoever looked, and the next one tries again.
+    /// growth; a failure goes to all of them, and who comes later tries again.
     pub(super) fn tree(&self, grow: impl FnOnce() -> Result<Tree, Error>) -> Result<Arc<Tree>, Error> {
         if let Some(tree) = self.grown() {
             return Ok(tree);
         }
+        let came = Instant::now();
         let mut failed = self.growing.lock();
         if let Some(tree) = self.grown() {
             return Ok(tree);
         }
-        let tree = Arc::new(grow().inspect_err(|_| *failed = Some(Instant::now()))?);
+        if let Some((_, error)) = failed.as_deref().filter(|(at, _)| came < *at) {
+            return Err(error.clone());
+        }
+        let tree = grow().inspect_err(|e| *failed = Some(Box::new((Instant::now(), e.clone()))))?;
+        let tree = Arc::new(tree);
         *self.grown.write() = Some(tree.clone());
         Ok(tree)
     }
@@ -182,7 +187,7 @@ impl Slot {
     pub(super) fn is_growing_or_failed(&self, most: Duration, pause: Duration) -> bool {
         match self.growing.try_lock_for(most) {
             None => true,
-            Some(failed) => failed.is_some_and(|at| at.elapsed() < pause),
+            Some(failed) => failed.as_deref().is_some_and(|(at, _)| at.elapsed() < pause),
         }
     }
 
@@ -194,7 +199,35 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
     use super::*;
+
+    /// Each went over the broken layer anew, one after the other.
+    #[test]
+    fn all_who_waited_for_what_failed_have_that_failure() {
+        let slot = Slot::new(Ino::ROOT, "diffs", Graft::Root);
+        let (grown, all_there) = (AtomicUsize::new(0), Barrier::new(8));
+        let look = || {
+            all_there.wait();
+            let grow = || {
+                grown.fetch_add(1, SeqCst);
+                std::thread::sleep(Duration::from_millis(200));
+                Err(Error::Stale)
+            };
+            assert!(matches!(slot.tree(grow), Err(Error::Stale)));
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(look);
+            }
+        });
+        // One that was late by all of the time would grow it a second time.
+        assert!(grown.load(SeqCst) <= 2, "{grown:?}");
+        let grow = || Ok(Tree::Skeleton { skeleton: Skeleton::new().finish(), first_slot: 2 });
+        assert!(slot.tree(grow).is_ok());
+    }
 
     #[test]
     fn what_failed_is_left_alone_for_a_while_and_grows_for_who_looks() {
