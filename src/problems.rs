@@ -31,12 +31,12 @@ impl Problem {
 }
 
 impl fmt::Display for Problem {
-    /// Writes one line, with control characters escaped.
+    /// Writes one line, with what does something to a terminal or to the reader escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = String::new();
         for c in [&*self.path, ": ", &*self.what].into_iter().flat_map(str::chars) {
             let end = line.len();
-            match c.is_control() {
+            match is_more_than_seen(c) {
                 true => line.extend(c.escape_default()),
                 false => line.push(c),
             }
@@ -48,6 +48,16 @@ impl fmt::Display for Problem {
         }
         f.write_str(&line)
     }
+}
+
+/// Says whether a character does something other than stand in a text: a control, what turns the direction of writing,
+/// and what is there and not seen. With those a line reads as another one.
+pub fn is_more_than_seen(c: char) -> bool {
+    let is_format = matches!(
+        c,
+        '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+    );
+    c.is_control() || is_format
 }
 
 /// The problems met so far. Adding one that is there already does nothing.
@@ -134,6 +144,22 @@ mod tests {
         assert_eq!(text.lines().count(), 3);
         assert!(text.starts_with("a\\nb: wrong\n"), "{text}");
         assert!(text.lines().all(|line| line.len() <= MAX_LINE + "…".len()), "{}", text.len());
+    }
+
+    /// A name could turn a line round, so that it accused another file.
+    #[test]
+    fn what_is_not_seen_or_turns_the_writing_is_escaped() {
+        for (name, shown) in [
+            ("grüße", "grüße"),
+            ("שלום", "שלום"),
+            ("a\u{202a}b\u{202e}c", "a\\u{202a}b\\u{202e}c"),
+            ("\u{2066}\u{2069}", "\\u{2066}\\u{2069}"),
+            ("a\u{200b}\u{200d}\u{200e}\u{200f}", "a\\u{200b}\\u{200d}\\u{200e}\\u{200f}"),
+            ("\u{feff}\u{61c}\u{2060}x\u{2028}", "\\u{feff}\\u{61c}\\u{2060}x\\u{2028}"),
+            ("\u{1b}[2J", "\\u{1b}[2J"),
+        ] {
+            assert_eq!(Problem::new(name, "wrong").to_string(), format!("{shown}: wrong"));
+        }
     }
 
     #[test]

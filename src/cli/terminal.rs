@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 
 use super::{FAILED, fail};
+use crate::problems::is_more_than_seen;
 
 /// Columns of a line.
 pub(super) const WIDTH: usize = 100;
@@ -22,12 +23,11 @@ pub(super) fn styled(style: Style, text: &str) -> String {
 }
 
 /// Spells text from an image so that a terminal shows it and does nothing else: controls are escaped, and so is what
-/// turns the direction of writing.
+/// turns the direction of writing or is not seen.
 pub(super) fn plain(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        match c.is_control() || turns || c == '\u{feff}' {
+        match is_more_than_seen(c) {
             true => shown.extend(c.escape_default()),
             false => shown.push(c),
         }
@@ -116,6 +116,7 @@ mod tests {
             ("a\nb\t\r\0", "a\\nb\\t\\r\\u{0}"),
             ("\u{9b}2J", "\\u{9b}2J"),
             ("a\u{202e}b", "a\\u{202e}b"),
+            ("a\u{200b}b\u{200d}", "a\\u{200b}b\\u{200d}"),
         ] {
             assert_eq!(plain(text), shown);
         }

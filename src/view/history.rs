@@ -1,6 +1,7 @@
 //! The history of an image as a table for people.
 
 use crate::oci::{Descriptor, DescriptorError, History, ImageConfig, steps};
+use crate::problems::is_more_than_seen;
 
 /// Longest command and longest comment shown, in characters: some carry whole scripts, and a table of them cannot be read.
 const MAX_COMMAND: usize = 1_000;
@@ -62,7 +63,7 @@ pub fn size(bytes: u64) -> String {
 
 fn one_line(text: &str, most: usize) -> String {
     let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.retain(|c| !c.is_control());
+    line.retain(|c| !is_more_than_seen(c));
     match line.char_indices().nth(most) {
         Some((cut, _)) => format!("{}…", &line[..cut]),
         None => line,
@@ -76,7 +77,7 @@ mod tests {
     #[test]
     fn layers_and_history_are_matched_in_order_and_both_are_shown_whole() {
         let config = ImageConfig::parse(
-            br#"{"history":[{"created":"2026-01-01T00:00:00Z","created_by":"ADD x\n  /"},
+            br#"{"history":[{"created":"2026-01-01T00:00:00Z","created_by":"ADD\u202e x\n  /"},
                 {"created_by":"ENV a=b","empty_layer":true},{"created_by":"RUN y","comment":"c"},{"created_by":"z"}]}"#,
         )
         .unwrap();
