@@ -22,7 +22,7 @@ pub(super) fn errno(error: &Error) -> Errno {
         Error::Stale => Errno::ESTALE,
         Error::NoXattr => Errno::ENODATA,
         Error::XattrUnsupported => Errno::EOPNOTSUPP,
-        Error::TooManyTrees => Errno::EFBIG,
+        Error::TooManyTrees { .. } => Errno::EFBIG,
         Error::Blob(e) => blob(e),
         Error::Image(e) => image(e),
         Error::Source(e) => source(e),

@@ -32,8 +32,14 @@ pub enum Error {
     #[error("extended attributes of this kind are not supported here")]
     XattrUnsupported,
     /// More trees than a mount may have.
-    #[error("more directories than a mount can number")]
-    TooManyTrees,
+    #[error(
+        "this mount has as many directories that can grow a tree as it may, {limit}: unmount and mount again, \
+         with --image where one image is enough"
+    )]
+    TooManyTrees {
+        /// Our limit.
+        limit: usize,
+    },
     /// A blob's bytes.
     #[error(transparent)]
     Blob(#[from] BlobError),
@@ -121,5 +127,19 @@ impl Error {
                 | Self::NoXattr
                 | Self::XattrUnsupported
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It said "more directories than a mount can number": neither how many, nor what to do.
+    #[test]
+    fn too_many_trees_says_how_many_and_what_to_do() {
+        let told = Error::TooManyTrees { limit: 1 << 22 }.to_string();
+        for said in ["4194304", "unmount and mount again", "--image"] {
+            assert!(told.contains(said), "{told}");
+        }
     }
 }

@@ -113,7 +113,7 @@ impl State {
         }
         let mut slots = self.slots.write();
         if slots.len() + grafts.len() > MAX_SLOTS {
-            return Err(Error::TooManyTrees);
+            return Err(Error::TooManyTrees { limit: MAX_SLOTS });
         }
         let first = u32::try_from(slots.len()).expect("below the bound");
         for (graft, place) in grafts.into_iter().zip(places) {
