@@ -197,7 +197,7 @@ impl Checklist {
                     })),
                 },
                 Form::Manifest if is_new => {
-                    let manifest = catalog.manifest(d);
+                    let manifest = catalog.manifest(d).map(Arc::new);
                     let nested =
                         ArtifactReport { names: Vec::new(), path: None, entry: entry.clone(), manifest };
                     self.manifest(&nested);

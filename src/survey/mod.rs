@@ -7,6 +7,7 @@ mod check;
 mod checklist;
 mod hits;
 mod lint;
+mod once;
 mod progress;
 mod referrers;
 mod rootfs;
@@ -21,6 +22,8 @@ use crate::oci::{Descriptor, DescriptorError, Digest, ImageConfig, Manifest, Med
 use crate::problems::Problem;
 use crate::side_by_side::side_by_side;
 use crate::view::{Paths, Place};
+
+use once::Once;
 
 pub use check::{Checked, Outcome, check};
 pub use checklist::{Checklist, Fault, Role, Target};
@@ -82,11 +85,11 @@ pub struct PlatformReport {
     /// What led here.
     pub entry: Arc<Entry>,
     /// Its manifest.
-    pub manifest: Result<Manifest, ImageError>,
+    pub manifest: Result<Arc<Manifest>, ImageError>,
     /// Its configuration.
-    pub config: Result<ImageConfig, ImageError>,
+    pub config: Result<Arc<ImageConfig>, ImageError>,
     /// Its layers, base first.
-    pub layers: Vec<LayerReport>,
+    pub layers: Arc<[LayerReport]>,
     /// What speaks of it.
     pub referrers: Vec<ReferrerReport>,
 }
@@ -114,7 +117,7 @@ pub struct ArtifactReport {
     /// What led here.
     pub entry: Arc<Entry>,
     /// Its manifest; an error where it is none, or cannot be had.
-    pub manifest: Result<Manifest, ImageError>,
+    pub manifest: Result<Arc<Manifest>, ImageError>,
 }
 
 impl PlatformReport {
@@ -154,7 +157,8 @@ impl Survey {
         for (n, group) in catalog.groups().iter().enumerate() {
             names.entry(group.same_as.unwrap_or(n)).or_default().extend(group.name.clone());
         }
-        let surveyor = Surveyor { catalog, layers, only, names, paths: Paths::new(catalog, root) };
+        let (paths, manifests, contents) = (Paths::new(catalog, root), Once::default(), Once::default());
+        let surveyor = Surveyor { catalog, layers, only, names, paths, manifests, contents };
         let mut survey = Self::default();
         let mut entries: HashSet<&Digest> = HashSet::new();
         for n in 0..catalog.groups().len() {
@@ -196,6 +200,15 @@ struct Surveyor<'a> {
     /// The names of each group that is not a further name of another.
     names: HashMap<usize, Vec<String>>,
     paths: Paths<'a>,
+    manifests: Once<Result<Arc<Manifest>, ImageError>>,
+    contents: Once<Contents>,
+}
+
+/// What the manifest of a platform leads to.
+#[derive(Clone)]
+struct Contents {
+    config: Result<Arc<ImageConfig>, ImageError>,
+    layers: Arc<[LayerReport]>,
 }
 
 impl Surveyor<'_> {
@@ -275,23 +288,18 @@ impl Surveyor<'_> {
 
     fn platform(&self, path: Place, image: &PlatformImage) -> PlatformReport {
         let entry = image.entry.clone();
-        let manifest = self.catalog.manifest(&entry.descriptor);
-        let config = match &manifest {
-            Ok(manifest) => self.catalog.config(&entry.descriptor, manifest),
-            Err(e) => Err(e.clone()),
-        };
+        let manifest = self.manifest(&entry.descriptor);
+        let Contents { config, layers } =
+            self.contents.get_or(&entry.descriptor, || self.contents(&entry.descriptor, &manifest));
         match (&manifest, &config) {
             (Err(e), _) => self.problem(path.manifest(), e),
             (Ok(_), Err(e)) => self.problem(path.config(), e),
             _ => {}
         }
-        let mut layers = Vec::new();
-        for (n, descriptor) in manifest.iter().flat_map(|m| &m.layers).enumerate() {
-            if let Err(e) = descriptor {
+        for (n, layer) in layers.iter().enumerate() {
+            if let Err(e) = &layer.descriptor {
                 self.problem(path.layer(n), e);
             }
-            let diff_id = config.as_ref().ok().and_then(|c| c.diff_ids.get(n)?.clone().ok());
-            layers.push(self.layer(descriptor, diff_id));
         }
         let report = PlatformReport {
             path,
@@ -306,6 +314,21 @@ impl Surveyor<'_> {
             self.problem(path, &what);
         }
         report
+    }
+
+    fn manifest(&self, d: &Descriptor) -> Result<Arc<Manifest>, ImageError> {
+        self.manifests.get_or(d, || self.catalog.manifest(d).map(Arc::new))
+    }
+
+    fn contents(&self, d: &Descriptor, manifest: &Result<Arc<Manifest>, ImageError>) -> Contents {
+        let config = match manifest {
+            Ok(manifest) => self.catalog.config(d, manifest).map(Arc::new),
+            Err(e) => Err(e.clone()),
+        };
+        let diff_id = |n: usize| config.as_ref().ok().and_then(|c| c.diff_ids.get(n)?.clone().ok());
+        let descriptors = manifest.iter().flat_map(|m| &m.layers).enumerate();
+        let layers = descriptors.map(|(n, descriptor)| self.layer(descriptor, diff_id(n))).collect();
+        Contents { config, layers }
     }
 
     fn layer(
@@ -351,7 +374,7 @@ impl Surveyor<'_> {
     }
 
     fn artifact(&self, names: Vec<String>, path: Option<Place>, entry: &Arc<Entry>) -> ArtifactReport {
-        let manifest = self.catalog.manifest(&entry.descriptor);
+        let manifest = self.manifest(&entry.descriptor);
         let is_manifest = entry.descriptor.kind() == MediaType::Manifest;
         if let (Err(e), true) = (&manifest, is_manifest) {
             let blob = || entry.descriptor.digest.blob_path();
@@ -392,6 +415,68 @@ fn refusals(manifest: &Manifest, config: &ImageConfig) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blob::BlobStore;
+    use crate::oci::{Algorithm, Hasher};
+    use crate::problems::Problems;
+    use crate::read_at::ReadAt;
+    use crate::source::{Source, SourceError};
+    use std::time::SystemTime;
+
+    /// A layout in memory: index.json, and blobs.
+    struct Held(String, HashMap<Digest, String>);
+
+    impl Source for Held {
+        fn index(&self) -> Result<Vec<u8>, SourceError> {
+            Ok(self.0.clone().into())
+        }
+        fn oci_layout(&self) -> Result<Vec<u8>, SourceError> {
+            Err(SourceError::Absent)
+        }
+        fn open(&self, d: &Descriptor) -> Result<Box<dyn ReadAt>, SourceError> {
+            let content = self.1.get(&d.digest).ok_or(SourceError::Absent)?;
+            Ok(Box::new(content.clone().into_bytes()))
+        }
+        fn blobs(&self) -> Result<Vec<(Digest, u64)>, SourceError> {
+            Ok(Vec::new())
+        }
+        fn modified(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
+        }
+    }
+
+    /// Each platform held the manifest, the configuration and the layers as a copy of its own.
+    #[test]
+    fn a_manifest_listed_as_many_platforms_is_held_once() {
+        let mut blobs = HashMap::new();
+        let mut put = |media_type: &str, content: String| {
+            let mut hasher = Hasher::new(Algorithm::Sha256).unwrap();
+            hasher.update(content.as_bytes());
+            let (digest, size) = (hasher.finish(), content.len());
+            blobs.insert(digest.clone(), content);
+            format!(
+                r#""mediaType":"application/vnd.oci.image.{media_type}.v1+json","digest":"{digest}","size":{size}"#
+            )
+        };
+        let config = put("config", r#"{"rootfs":{"type":"layers","diff_ids":[]}}"#.to_owned());
+        let manifest = put("manifest", format!(r#"{{"config":{{{config}}},"layers":[]}}"#));
+        let entry = |n: usize| {
+            format!(r#"{{{manifest},"platform":{{"os":"linux","architecture":"amd64","variant":"v{n}"}}}}"#)
+        };
+        let entries: Vec<String> = (0..100).map(entry).collect();
+        let nested = put("index", format!(r#"{{"manifests":[{}]}}"#, entries.join(",")));
+        let store =
+            Arc::new(BlobStore::new(Box::new(Held(format!(r#"{{"manifests":[{{{nested}}}]}}"#), blobs))));
+        let catalog = Catalog::read(store.clone(), Arc::new(Problems::default())).unwrap();
+        let survey = Survey::new(&catalog, &LayerStore::new(store, None), None, None);
+        let platforms = &survey.images[0].platforms;
+        let [first, others @ ..] = &platforms[..] else { panic!("no platforms") };
+        assert_eq!(others.len(), 99);
+        for other in others {
+            assert!(Arc::ptr_eq(first.manifest.as_ref().unwrap(), other.manifest.as_ref().unwrap()));
+            assert!(Arc::ptr_eq(first.config.as_ref().unwrap(), other.config.as_ref().unwrap()));
+            assert!(Arc::ptr_eq(&first.layers, &other.layers));
+        }
+    }
 
     /// Each was a line of its own, tens of thousands for every platform that has the configuration.
     #[test]
