@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::walk::MAX_DEPTH;
 use super::{ANNOTATION_REFERENCE_TYPE, Catalog, Entry, Form, Group, ImageError};
+use crate::blob::BlobError;
 use crate::oci::{
     ANNOTATION_REF_NAME, Descriptor, Digest, IndexEntry, Manifest, REFERRER_SUFFIXES, referrers_tag,
 };
@@ -151,6 +152,19 @@ impl Catalog {
         }
     }
 
+    /// Returns a document that is asked what it speaks of, or nothing where it will not tell the next time either. Damage
+    /// is told: a signature that is not shown looks like one that is not there.
+    fn asked<T>(&self, d: &Descriptor, document: Result<T, ImageError>) -> Result<Option<T>, ImageError> {
+        if let Err(e @ ImageError::Blob(cause)) = &document
+            && !matches!(cause, BlobError::Absent { .. })
+            && !self.may_pass(e)
+        {
+            let what = format!("cannot be asked what it speaks of: {e}");
+            self.problems.add(&Problem::new(d.digest.blob_path(), what));
+        }
+        self.lasting(document)
+    }
+
     /// Goes over the documents of a layout, once. Those of a registry are left where they are.
     fn scan(&self) -> Result<Arc<Scan>, ImageError> {
         self.scan.get_or_try(&(), || match self.store.is_remote() {
@@ -239,7 +253,7 @@ impl Scan {
         }
         match catalog.form(d)? {
             Form::Index => {
-                if let Some(index) = catalog.lasting(catalog.index(d))?
+                if let Some(index) = catalog.asked(d, catalog.index(d))?
                     && let Some(subject) = index.subject
                 {
                     self.note(subject.digest, entry, index.artifact_type);
@@ -247,7 +261,7 @@ impl Scan {
                 if further { catalog.listed(entry) } else { Ok(Vec::new()) }
             }
             Form::Manifest => {
-                if let Some(manifest) = catalog.lasting(catalog.manifest(d))?
+                if let Some(manifest) = catalog.asked(d, catalog.manifest(d))?
                     && let Some(subject) = &manifest.subject
                 {
                     self.note(subject.digest.clone(), entry, manifest.kind().to_owned());

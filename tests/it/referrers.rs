@@ -258,6 +258,22 @@ fn damage_stays_where_it_is() {
     drop(layout);
 }
 
+/// A signature that is damaged was passed over without a word, as if there were none.
+#[test]
+fn a_damaged_document_that_may_speak_of_the_image_is_told_of() {
+    let (_layout, mount, _) = spoken_of(|layout, image| {
+        let good = layout.artifact("application/good").of(image).entry();
+        let flipped = layout.artifact("application/flipped").of(image).entry();
+        let path = layout.path().join("blobs").join(flipped["digest"].as_str().unwrap().replace(':', "/"));
+        fs::write(path, "something else").unwrap();
+        vec![good, flipped]
+    });
+    let names = ls(referrers(&mount));
+    assert!(names.len() == 1 && names[0].starts_with("good@"), "{names:?}");
+    let told = mount.problems();
+    assert!(told.iter().any(|line| line.contains("cannot be asked what it speaks of")), "{told:?}");
+}
+
 #[test]
 fn circles_of_tags_end() {
     let layout = Layout::new();
