@@ -179,7 +179,7 @@ impl Survey {
             for entry in catalog.image(image.group).iter().flat_map(|image| &image.artifacts) {
                 let digest = &entry.descriptor.digest;
                 if shown.insert(digest.clone()) {
-                    let path = Some(surveyor.paths.artifact(None, digest));
+                    let path = Some(surveyor.paths.unnamed_artifact(digest));
                     survey.artifacts.push(surveyor.artifact(Vec::new(), path, entry));
                 }
             }
@@ -332,16 +332,9 @@ impl Surveyor<'_> {
 
     /// Returns the artifacts that a group is.
     fn artifacts(&self, n: usize) -> Vec<ArtifactReport> {
-        let group = &self.catalog.groups()[n];
-        let one = |entry: &Arc<Entry>| {
-            let (name, digest) = (group.name.as_deref(), &entry.descriptor.digest);
-            let path = match group.entries.len() {
-                1 => self.paths.artifact(name, digest),
-                _ => self.paths.one_of_artifacts(name, digest),
-            };
-            self.artifact(self.names(n), Some(path), entry)
-        };
-        group.entries.iter().map(one).collect()
+        let entries = self.catalog.groups()[n].entries.iter();
+        let one = |(entry, path)| self.artifact(self.names(n), Some(path), entry);
+        entries.zip(self.paths.artifacts(n)).map(one).collect()
     }
 
     /// Returns the statements about other manifests that a group is.

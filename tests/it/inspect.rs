@@ -2,6 +2,7 @@
 
 use crate::kit::{
     Done, Layout, Mount, Platform, Proxy, Registry, annotate, gzip, ls, media, named, run, tar, temp_dir,
+    text,
 };
 use serde_json::{Value, json};
 use std::ffi::OsStr;
@@ -270,6 +271,21 @@ fn a_statement_beside_its_image_in_index_json_is_in_no_directory() {
     let artifact = &value["artifacts"][0];
     assert_eq!((digest(artifact), &artifact["path"]), (digest(&statement), &Value::Null), "{value}");
     assert_eq!(ls(Mount::new(layout.path()).join("artifacts")), [""; 0]);
+}
+
+/// Each was placed in a directory called after itself, where a mount has one of all.
+#[test]
+fn unnamed_artifacts_of_several_platforms_are_placed_where_a_mount_shows_them() {
+    let layout = Layout::new();
+    layout.index(&[AMD64, ARM64].map(|platform| {
+        let mut entry = layout.artifact("application/vnd.example").file("f", platform.1).entry();
+        entry["platform"] = platform.json();
+        entry
+    }));
+    let value = parsed(&inspect(["--json".as_ref(), layout.path()]));
+    let mount = Mount::new(layout.path());
+    let shown = |n: usize| text(mount.join(value["artifacts"][n]["path"].as_str().unwrap()).join("files/f"));
+    assert_eq!([shown(0), shown(1)], ["amd64", "arm64"], "{value}");
 }
 
 #[test]
