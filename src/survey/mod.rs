@@ -15,7 +15,7 @@ mod verdict;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::image::{Catalog, Class, Entry, ImageError, PlatformImage, objections};
+use crate::image::{Catalog, Class, Entry, Form, ImageError, PlatformImage, objections};
 use crate::layer::LayerStore;
 use crate::oci::{Descriptor, DescriptorError, Digest, ImageConfig, Manifest, MediaType, Platform};
 use crate::problems::Problem;
@@ -113,6 +113,8 @@ pub struct ArtifactReport {
     pub path: Option<Place>,
     /// What led here.
     pub entry: Arc<Entry>,
+    /// What that leads to. It need not be a manifest.
+    pub form: Form,
     /// Its manifest; an error where it is none, or cannot be had.
     pub manifest: Result<Manifest, ImageError>,
 }
@@ -128,6 +130,13 @@ impl PlatformReport {
 }
 
 impl ArtifactReport {
+    fn new(catalog: &Catalog, names: Vec<String>, path: Option<Place>, entry: Arc<Entry>) -> Self {
+        // Where that cannot be told, its manifest cannot be had either.
+        let form = catalog.form(&entry.descriptor).unwrap_or(Form::Manifest);
+        let manifest = catalog.manifest(&entry.descriptor);
+        Self { names, path, entry, form, manifest }
+    }
+
     /// Returns what kind of thing it is: its artifact type, or that of its configuration.
     pub fn kind(&self) -> &str {
         let own = &self.entry.descriptor;
@@ -344,13 +353,12 @@ impl Surveyor<'_> {
     }
 
     fn artifact(&self, names: Vec<String>, path: Option<Place>, entry: &Arc<Entry>) -> ArtifactReport {
-        let manifest = self.catalog.manifest(&entry.descriptor);
-        let is_manifest = entry.descriptor.kind() == MediaType::Manifest;
-        if let (Err(e), true) = (&manifest, is_manifest) {
+        let artifact = ArtifactReport::new(self.catalog, names, path, entry.clone());
+        if let (Err(e), Form::Manifest) = (&artifact.manifest, artifact.form) {
             let blob = || entry.descriptor.digest.blob_path();
-            self.problem(path.as_ref().map_or_else(blob, Place::manifest), e);
+            self.problem(artifact.path.as_ref().map_or_else(blob, Place::manifest), e);
         }
-        ArtifactReport { names, path, entry: entry.clone(), manifest }
+        artifact
     }
 
     fn problem(&self, path: String, what: &dyn std::fmt::Display) {

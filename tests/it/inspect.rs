@@ -223,7 +223,10 @@ fn a_damaged_document_is_told_and_a_source_that_is_none() {
     let layout = Layout::new();
     let image = named(layout.image(Platform("linux", "amd64", ""), "x"), "app:1");
     let chart = layout.artifact("application/vnd.example.chart").file("c", "c").store();
-    layout.index(&[image, named(chart.descriptor(media::MANIFEST), "chart:1")]);
+    let mut untyped = chart.descriptor("");
+    untyped["artifactType"] = json!("application/vnd.example.chart");
+    let charts = [chart.descriptor(media::MANIFEST), untyped].map(|entry| named(entry, "chart:1"));
+    layout.index(&[image.clone(), charts[0].clone()]);
     let entries = |done: &Done| serde_json::from_str::<Value>(&done.stdout).unwrap()["entries"].clone();
     assert_eq!(entries(&inspect(["--json".as_ref(), layout.path()])), 2);
     layout.flip(&chart, 3);
@@ -231,6 +234,9 @@ fn a_damaged_document_is_told_and_a_source_that_is_none() {
     let chosen = ["--json".as_ref(), "--image=app:1".as_ref(), layout.path()];
     let done = inspect(chosen);
     assert_eq!((done.code(), entries(&done)), (0, json!(1)), "of the one that was asked for");
+    layout.index(&[image, charts[1].clone()]);
+    let done = inspect([layout.path()]);
+    assert!(done.code() == 1 && done.stdout.contains("artifacts/chart:1/manifest.json"), "{done:?}");
 }
 
 /// One that has two names, and company under one of them, counted twice.
