@@ -173,8 +173,7 @@ impl Checklist {
     }
 
     fn artifact(&mut self, catalog: &Catalog, artifact: &ArtifactReport) {
-        let form = |d: &Descriptor| catalog.form(d).unwrap_or(Form::Manifest);
-        if form(&artifact.entry.descriptor) != Form::Index {
+        if artifact.form != Form::Index {
             return self.manifest(artifact);
         }
         // A list of artifacts: what it names is reachable too.
@@ -188,7 +187,7 @@ impl Checklist {
             };
             self.target(d, Role::Document, path.clone());
             let is_new = self.targets.len() > before;
-            match form(d) {
+            match catalog.form(d).unwrap_or(Form::Manifest) {
                 Form::Index if is_new && depth < MAX_DEPTH => match catalog.index(d) {
                     Err(e) => self.document(path, &e),
                     Ok(index) => todo.extend(index.entries.into_iter().filter_map(|e| {
@@ -198,9 +197,7 @@ impl Checklist {
                 },
                 Form::Manifest if is_new => {
                     let manifest = catalog.manifest(d).map(Arc::new);
-                    let nested =
-                        ArtifactReport { names: Vec::new(), path: None, entry: entry.clone(), manifest };
-                    self.manifest(&nested);
+                    self.manifest(&ArtifactReport::new(catalog, Vec::new(), None, entry.clone(), manifest));
                 }
                 _ => {}
             }
@@ -213,8 +210,7 @@ impl Checklist {
             artifact.path.as_ref().map_or_else(|| digest.blob_path(), file)
         };
         let d = &artifact.entry.descriptor;
-        let is_manifest = d.kind() == MediaType::Manifest || d.media_type.is_empty();
-        if !is_manifest {
+        if artifact.form != Form::Manifest {
             self.target(d, Role::Other, place(&d.digest, &Place::blob));
             return;
         }

@@ -16,7 +16,7 @@ mod verdict;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::image::{Catalog, Class, Entry, ImageError, PlatformImage, objections};
+use crate::image::{Catalog, Class, Entry, Form, ImageError, PlatformImage, objections};
 use crate::layer::LayerStore;
 use crate::oci::{Descriptor, DescriptorError, Digest, ImageConfig, Manifest, MediaType, Platform};
 use crate::problems::Problem;
@@ -116,6 +116,8 @@ pub struct ArtifactReport {
     pub path: Option<Place>,
     /// What led here.
     pub entry: Arc<Entry>,
+    /// What that leads to. It need not be a manifest.
+    pub form: Form,
     /// Its manifest; an error where it is none, or cannot be had.
     pub manifest: Result<Arc<Manifest>, ImageError>,
 }
@@ -131,6 +133,18 @@ impl PlatformReport {
 }
 
 impl ArtifactReport {
+    fn new(
+        catalog: &Catalog,
+        names: Vec<String>,
+        path: Option<Place>,
+        entry: Arc<Entry>,
+        manifest: Result<Arc<Manifest>, ImageError>,
+    ) -> Self {
+        // Where that cannot be told, its manifest cannot be had either.
+        let form = catalog.form(&entry.descriptor).unwrap_or(Form::Manifest);
+        Self { names, path, entry, form, manifest }
+    }
+
     /// Returns what kind of thing it is: its artifact type, or that of its configuration.
     pub fn kind(&self) -> &str {
         let own = &self.entry.descriptor;
@@ -183,7 +197,7 @@ impl Survey {
             for entry in catalog.image(image.group).iter().flat_map(|image| &image.artifacts) {
                 let digest = &entry.descriptor.digest;
                 if shown.insert(digest.clone()) {
-                    let path = Some(surveyor.paths.artifact(None, digest));
+                    let path = Some(surveyor.paths.unnamed_artifact(digest));
                     survey.artifacts.push(surveyor.artifact(Vec::new(), path, entry));
                 }
             }
@@ -355,16 +369,9 @@ impl Surveyor<'_> {
 
     /// Returns the artifacts that a group is.
     fn artifacts(&self, n: usize) -> Vec<ArtifactReport> {
-        let group = &self.catalog.groups()[n];
-        let one = |entry: &Arc<Entry>| {
-            let (name, digest) = (group.name.as_deref(), &entry.descriptor.digest);
-            let path = match group.entries.len() {
-                1 => self.paths.artifact(name, digest),
-                _ => self.paths.one_of_artifacts(name, digest),
-            };
-            self.artifact(self.names(n), Some(path), entry)
-        };
-        group.entries.iter().map(one).collect()
+        let entries = self.catalog.groups()[n].entries.iter();
+        let one = |(entry, path)| self.artifact(self.names(n), Some(path), entry);
+        entries.zip(self.paths.artifacts(n)).map(one).collect()
     }
 
     /// Returns the statements about other manifests that a group is.
@@ -375,12 +382,12 @@ impl Surveyor<'_> {
 
     fn artifact(&self, names: Vec<String>, path: Option<Place>, entry: &Arc<Entry>) -> ArtifactReport {
         let manifest = self.manifest(&entry.descriptor);
-        let is_manifest = entry.descriptor.kind() == MediaType::Manifest;
-        if let (Err(e), true) = (&manifest, is_manifest) {
+        let artifact = ArtifactReport::new(self.catalog, names, path, entry.clone(), manifest);
+        if let (Err(e), Form::Manifest) = (&artifact.manifest, artifact.form) {
             let blob = || entry.descriptor.digest.blob_path();
-            self.problem(path.as_ref().map_or_else(blob, Place::manifest), e);
+            self.problem(artifact.path.as_ref().map_or_else(blob, Place::manifest), e);
         }
-        ArtifactReport { names, path, entry: entry.clone(), manifest }
+        artifact
     }
 
     fn problem(&self, path: String, what: &dyn std::fmt::Display) {

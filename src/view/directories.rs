@@ -136,8 +136,8 @@ impl Plan<'_> {
     fn images(&self) -> Skeleton {
         let (mut tree, mut forest) = (Skeleton::of_groups(), Forest::default());
         let groups = self.catalog.groups();
-        let paths = names::ImagePaths::new(groups.iter().filter_map(|g| g.name.as_deref()));
-        let path = |n: usize| paths.path(groups[n].name.as_deref(), &groups[n].entries[0].descriptor.digest);
+        let paths = names::ImagePaths::of_groups(groups);
+        let path = |n: usize| paths.group(&groups[n]);
         for (n, group) in groups.iter().enumerate() {
             let path_here = path(n);
             let (directory, name) = forest.place(&mut tree, 0, &path_here);
@@ -163,10 +163,10 @@ impl Plan<'_> {
         let mut shown: HashSet<Digest> = HashSet::new();
         let mut unnamed: Vec<Arc<Entry>> = Vec::new();
         let groups = self.catalog.groups();
-        let paths = names::ImagePaths::new(groups.iter().filter_map(|g| g.name.as_deref()));
+        let paths = names::ImagePaths::of_groups(groups);
         for (n, group) in groups.iter().enumerate() {
             let entries = &group.entries;
-            let path = paths.path(group.name.as_deref(), &entries[0].descriptor.digest);
+            let path = paths.group(group);
             let (directory, name) = forest.place(&mut tree, 0, &path);
             let first = group.same_as.unwrap_or(n);
             let image = (first == n && group.may_list()).then(|| self.catalog.lasting(self.catalog.image(n)));

@@ -7,7 +7,7 @@ use super::attr::{Attr, FileKind, Time};
 use super::error::Error;
 use super::ino::{Ino, SlotId};
 use super::xattrs::{self, Xattrs};
-use super::{Symlinks, ViewOptions};
+use super::{Symlinks, ViewOptions, rebase};
 use crate::layer::{Layer, LayerError, LayerStore, mistyped};
 use crate::oci::{Descriptor, Digest};
 use crate::side_by_side::side_by_side;
@@ -91,7 +91,7 @@ impl Files {
         is_rootfs: bool,
         options: &ViewOptions,
     ) -> Self {
-        let depths = (options.symlinks == Symlinks::Rebase).then(|| leading_out(&tree));
+        let depths = (options.symlinks == Symlinks::Rebase).then(|| rebase::leading_out(&tree));
         let nodes = (0..tree.node_count()).filter_map(|n| tree.node_id(n));
         let has_labels = nodes.flat_map(|id| tree.node(id).xattrs()).any(|(name, _)| xattrs::is_label(name));
         Self { tree, layers, first_layer, is_rootfs, has_labels, depths, above: OnceLock::new() }
@@ -160,7 +160,7 @@ impl Files {
     pub(super) fn target(&self, number: u32) -> Result<Vec<u8>, Error> {
         let target = self.tree.node(self.id(number)?).target().ok_or(Error::NotASymlink)?;
         match self.depths.as_ref().and_then(|depths| depths.get(&number)) {
-            Some(depth) => Ok(inside(target, *depth)),
+            Some(depth) => Ok(rebase::inside(target, *depth)),
             None => Ok(target.to_vec()),
         }
     }
@@ -335,77 +335,4 @@ fn tell(layer: &Layer, descriptor: &Descriptor, prefix: &str, problem: &mut dyn 
         problem(format!("{prefix}{line}"), 1);
     }
     layer.problems().iter().for_each(|line| problem(format!("{prefix}{line}"), 1));
-}
-
-/// Rewrites a symlink's target, seen from `depth` directories below the tree's root, so that it stays in the tree: an
-/// absolute one begins at the root, and `..` ends there, as in a chroot.
-fn inside(target: &[u8], depth: usize) -> Vec<u8> {
-    let (mut up, mut clamped) = (0, false);
-    let mut down: Vec<&[u8]> = Vec::new();
-    if target.starts_with(b"/") {
-        (up, clamped) = (depth, true);
-    }
-    for part in target.split(|b| *b == b'/').filter(|part| !matches!(*part, b"" | b".")) {
-        match part {
-            b".." if down.pop().is_some() => {}
-            b".." if up < depth => up += 1,
-            b".." => clamped = true,
-            part => down.push(part),
-        }
-    }
-    if !clamped {
-        return target.to_vec();
-    }
-    let parts: Vec<&[u8]> = std::iter::repeat_n(&b".."[..], up).chain(down).collect();
-    if parts.is_empty() { b".".to_vec() } else { parts.join(&b'/') }
-}
-
-/// Finds how deep each symlink stands that may lead out of the tree, by its first name.
-fn leading_out(tree: &FileTree) -> HashMap<u32, usize> {
-    let mut depths = HashMap::new();
-    let mut todo = vec![(tree.root(), 0)];
-    while let Some((directory, depth)) = todo.pop() {
-        let children = tree.children(directory);
-        for (_, id) in children.iter() {
-            let node = tree.node(id);
-            match node.kind() {
-                Kind::Directory => todo.push((id, depth + 1)),
-                Kind::Symlink
-                    if node
-                        .target()
-                        .is_some_and(|t| t.starts_with(b"/") || t.windows(2).any(|w| w == b"..")) =>
-                {
-                    depths.entry(id.index()).or_insert(depth);
-                }
-                _ => {}
-            }
-        }
-    }
-    depths
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rebased_symlinks_stay_inside() {
-        for (target, depth, shown) in [
-            ("/etc/passwd", 0, "etc/passwd"),
-            ("/etc/passwd", 2, "../../etc/passwd"),
-            ("//etc//./passwd", 1, "../etc/passwd"),
-            ("/", 0, "."),
-            ("/", 2, "../.."),
-            ("/../../../etc/hostname", 0, "etc/hostname"),
-            ("/a/../../../b", 1, "../b"),
-            ("../x", 1, "../x"),
-            ("../../x", 1, "../x"),
-            ("a/../../../x", 1, "../x"),
-            ("../..", 0, "."),
-            ("a/./b//c", 3, "a/./b//c"),
-            ("x..y", 0, "x..y"),
-        ] {
-            assert_eq!(inside(target.as_bytes(), depth), shown.as_bytes(), "{target} at {depth}");
-        }
-    }
 }

@@ -19,6 +19,7 @@ mod loose;
 mod names;
 mod paths;
 mod ready;
+mod rebase;
 mod skeleton;
 mod stack;
 mod state;

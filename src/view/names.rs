@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use crate::image::ReferrerKind;
+use crate::image::{Group, ReferrerKind};
 use crate::oci::{Digest, Platform};
 
 pub(super) const OCI_LAYOUT: &str = "oci-layout";
@@ -110,6 +110,16 @@ impl<'a> ImagePaths<'a> {
     /// Takes all names of the source.
     pub(super) fn new(names: impl Iterator<Item = &'a str>) -> Self {
         Self { names: names.collect() }
+    }
+
+    /// Takes the names of all groups of the source.
+    pub(super) fn of_groups(groups: &'a [Group]) -> Self {
+        Self::new(groups.iter().filter_map(|group| group.name.as_deref()))
+    }
+
+    /// Returns the path of a group, which its first entry names where it has no name.
+    pub(super) fn group(&self, group: &Group) -> Vec<String> {
+        self.path(group.name.as_deref(), &group.entries[0].descriptor.digest)
     }
 
     /// Returns the path of the image of this name; `digest` names it where it has none.

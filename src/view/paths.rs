@@ -77,7 +77,7 @@ pub struct Paths<'a> {
 impl<'a> Paths<'a> {
     /// Makes the places of a mount with group `root` at its root.
     pub fn new(catalog: &'a Catalog, root: Option<usize>) -> Self {
-        let names = names::ImagePaths::new(catalog.groups().iter().filter_map(|g| g.name.as_deref()));
+        let names = names::ImagePaths::of_groups(catalog.groups());
         Self { catalog, names, root }
     }
 
@@ -86,9 +86,7 @@ impl<'a> Paths<'a> {
         if self.root == Some(n) {
             return Place::default();
         }
-        let group = &self.catalog.groups()[n];
-        let path = self.names.path(group.name.as_deref(), &group.entries[0].descriptor.digest);
-        below(names::IMAGES, &path)
+        below(names::IMAGES, &self.names.group(&self.catalog.groups()[n]))
     }
 
     /// Returns where group `n` shows that its platforms are not known.
@@ -97,14 +95,21 @@ impl<'a> Paths<'a> {
         self.image(n).file(if is_index { names::IMAGE_INDEX } else { names::PLATFORMS })
     }
 
-    /// Returns the directory of an artifact.
-    pub fn artifact(&self, name: Option<&str>, digest: &Digest) -> Place {
-        below(names::ARTIFACTS, &self.names.path(name, digest))
+    /// Returns the directories of the artifacts that group `n` is, in the order of its entries.
+    pub fn artifacts(&self, n: usize) -> Vec<Place> {
+        let group = &self.catalog.groups()[n];
+        let directory = below(names::ARTIFACTS, &self.names.group(group));
+        match &group.entries[..] {
+            [_] => vec![directory],
+            several => {
+                several.iter().map(|e| directory.directory(&names::entry(&e.descriptor.digest))).collect()
+            }
+        }
     }
 
-    /// Returns the directory of one of several artifacts of one name.
-    pub fn one_of_artifacts(&self, name: Option<&str>, digest: &Digest) -> Place {
-        self.artifact(name, digest).directory(&names::entry(digest))
+    /// Returns the directory of an artifact that no group is.
+    pub fn unnamed_artifact(&self, digest: &Digest) -> Place {
+        below(names::ARTIFACTS, &self.names.path(None, digest))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Damage of every kind: an error and a reason, never other bytes.
 
 use crate::kit::{
-    Blob, Layout, Mount, Sample, bytes, errno, list_errno, ls, named, read_errno, require_root, wait_until,
+    Blob, Layout, Mount, Sample, bytes, errno, list_errno, ls, named, noise, read_errno, require_root,
+    wait_until,
 };
 use crate::kit::{Platform, gzip, tar};
 use std::fs::{self, File};
@@ -12,16 +13,7 @@ const LAYER: &str = "platforms/linux-amd64/layers/0";
 /// A layout of one image with one layer big enough for several chunks, of bytes that do not compress.
 fn big() -> (Layout, Blob) {
     let layout = Layout::new();
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let noise: Vec<u8> = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    })
-    .take(5_000_000)
-    .collect();
-    let layer = layout.blob(gzip(&tar(&[("noise", &noise)])));
+    let layer = layout.blob(gzip(&tar(&[("noise", &noise(0, 5_000_000))])));
     let (_, _, entry) = layout.image_of(Platform("linux", "amd64", ""), std::slice::from_ref(&layer));
     layout.index(&[named(entry, "v1")]);
     (layout, layer)

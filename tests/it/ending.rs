@@ -4,8 +4,8 @@
 
 use crate::kit::{Act, bytes};
 use crate::kit::{
-    Layer, Layout, Member, Mount, PLATFORM, Proxy, Registry, TempDir, daemons, detach, is_mounted, keepers,
-    run, temp_dir, text, unmount, wait_until,
+    Layer, Layout, Member, Mount, PLATFORM, Proxy, Random, Registry, TempDir, daemons, detach, is_mounted,
+    keepers, run, temp_dir, text, unmount, wait_until,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -25,7 +25,7 @@ const READERS: usize = 16;
 const LARGE: usize = 12 << 20;
 
 /// The longest a reader is let alone, in milliseconds: from before the pass over a layer begins to behind its end.
-const LONGEST: u64 = 500;
+const LONGEST: usize = 500;
 
 /// How long the rounds of one test go on, and how many are under way at once.
 const USUAL: Duration = Duration::from_secs(15);
@@ -162,18 +162,6 @@ fn look(point: &Path, round: usize) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Numbers that look like chance, the same ones for the same seed.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
-
 /// A place to mount at, and how.
 struct Place {
     directory: TempDir,
@@ -283,7 +271,7 @@ fn rounds(source: &str, options: &[&'static str], time: Duration, seed: u64) {
         for lane in 0..LANES {
             let done = &done;
             lanes.spawn(move || {
-                let mut chance = Chance(seed + lane);
+                let mut random = Random::new(seed + lane);
                 let place = Place::new(source, options);
                 // Each end at least once in each lane, however slow the machine is.
                 for number in 0.. {
@@ -291,7 +279,7 @@ fn rounds(source: &str, options: &[&'static str], time: Duration, seed: u64) {
                     if number >= ENDS.len() && begin.elapsed() > time {
                         break;
                     }
-                    let delay = Duration::from_millis(chance.below(LONGEST));
+                    let delay = Duration::from_millis(random.below(LONGEST) as u64);
                     if let Err(what) = place.round(end, delay) {
                         panic!("{end:?} after {delay:?}, round {number} of seed {}: {what}", seed + lane);
                     }

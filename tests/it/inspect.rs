@@ -2,6 +2,7 @@
 
 use crate::kit::{
     Done, Layout, Mount, Platform, Proxy, Registry, annotate, gzip, ls, media, named, run, tar, temp_dir,
+    text,
 };
 use serde_json::{Value, json};
 use std::ffi::OsStr;
@@ -222,7 +223,10 @@ fn a_damaged_document_is_told_and_a_source_that_is_none() {
     let layout = Layout::new();
     let image = named(layout.image(Platform("linux", "amd64", ""), "x"), "app:1");
     let chart = layout.artifact("application/vnd.example.chart").file("c", "c").store();
-    layout.index(&[image, named(chart.descriptor(media::MANIFEST), "chart:1")]);
+    let mut untyped = chart.descriptor("");
+    untyped["artifactType"] = json!("application/vnd.example.chart");
+    let charts = [chart.descriptor(media::MANIFEST), untyped].map(|entry| named(entry, "chart:1"));
+    layout.index(&[image.clone(), charts[0].clone()]);
     let entries = |done: &Done| serde_json::from_str::<Value>(&done.stdout).unwrap()["entries"].clone();
     assert_eq!(entries(&inspect(["--json".as_ref(), layout.path()])), 2);
     layout.flip(&chart, 3);
@@ -230,6 +234,9 @@ fn a_damaged_document_is_told_and_a_source_that_is_none() {
     let chosen = ["--json".as_ref(), "--image=app:1".as_ref(), layout.path()];
     let done = inspect(chosen);
     assert_eq!((done.code(), entries(&done)), (0, json!(1)), "of the one that was asked for");
+    layout.index(&[image, charts[1].clone()]);
+    let done = inspect([layout.path()]);
+    assert!(done.code() == 1 && done.stdout.contains("artifacts/chart:1/manifest.json"), "{done:?}");
 }
 
 /// One that has two names, and company under one of them, counted twice.
@@ -270,6 +277,21 @@ fn a_statement_beside_its_image_in_index_json_is_in_no_directory() {
     let artifact = &value["artifacts"][0];
     assert_eq!((digest(artifact), &artifact["path"]), (digest(&statement), &Value::Null), "{value}");
     assert_eq!(ls(Mount::new(layout.path()).join("artifacts")), [""; 0]);
+}
+
+/// Each was placed in a directory called after itself, where a mount has one of all.
+#[test]
+fn unnamed_artifacts_of_several_platforms_are_placed_where_a_mount_shows_them() {
+    let layout = Layout::new();
+    layout.index(&[AMD64, ARM64].map(|platform| {
+        let mut entry = layout.artifact("application/vnd.example").file("f", platform.1).entry();
+        entry["platform"] = platform.json();
+        entry
+    }));
+    let value = parsed(&inspect(["--json".as_ref(), layout.path()]));
+    let mount = Mount::new(layout.path());
+    let shown = |n: usize| text(mount.join(value["artifacts"][n]["path"].as_str().unwrap()).join("files/f"));
+    assert_eq!([shown(0), shown(1)], ["amd64", "arm64"], "{value}");
 }
 
 #[test]

@@ -2,28 +2,17 @@
 
 use crate::kit::{
     Layer, Layout, Member, Mount, PLATFORM, Packing, Platform, archive, bytes, errno, gzip, list_errno, ls,
-    media, read_errno, require_root, sha256, tar, text,
+    media, noise, read_errno, require_root, sha256, tar, text,
 };
 use serde_json::json;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    std::iter::repeat_with(next).take(len).collect()
-}
-
 /// A tar that takes several chunks, of what compresses and what does not.
 fn sample() -> (Vec<u8>, Vec<u8>) {
-    let mut big = noise(1_500_000);
+    let mut big = noise(0, 1_500_000);
     big.resize(3_000_000, b'a');
-    big.extend(noise(100_000));
+    big.extend(noise(1, 100_000));
     (archive(&[Member::file("small", "text"), Member::file("big", &big), Member::dir("d")]), big)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::kit::{
     Act, Asked, Form, Layer, Layout, Listed, Member, Mount, PLATFORM, Proxy, Registry, bytes, get_xattr,
-    list_xattrs, listed, ls, ocifs, read_errno, run, temp_dir, text, wait_until,
+    list_xattrs, listed, ls, noise, ocifs, read_errno, run, temp_dir, text, wait_until,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -16,13 +16,6 @@ const CHUNK: usize = 256 << 10;
 
 /// Bytes of each file of noise: with all of them a layer is worth not fetching.
 const NOISE: usize = 400 << 10;
-
-/// Bytes that do not compress, the same for the same seed.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
-    bytes
-}
 
 /// A layer's members with everything a layer can hold, and enough noise that it is worth not fetching it.
 fn everything() -> Vec<Member> {

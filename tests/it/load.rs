@@ -1,7 +1,8 @@
 //! Large and hostile layers: what is not of them stays quick, memory stays bounded, one pass serves all.
 
 use crate::kit::{
-    Layer, Layout, Member, Mount, PLATFORM, archive, gzip, list_errno, ls, media, named, run_for, sha256,
+    Layer, Layout, Member, Mount, PLATFORM, Random, archive, gzip, list_errno, ls, media, named, run_for,
+    sha256,
 };
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -49,16 +50,13 @@ fn members(members: &[Member]) -> Vec<u8> {
 /// Some 300 MB of words that compress as text does.
 fn slow() -> Layer {
     streamed(|out| {
-        let mut state = 88_172_645_463_325_252_u64;
+        let mut random = Random::new(0);
         let words: Vec<String> =
             (0..4096).map(|n: u32| format!("{:x} ", n.wrapping_mul(0x9e37_79b1) >> 7)).collect();
         for number in 0..75 {
             let mut text = Vec::with_capacity(4 << 20);
             while text.len() < 4 << 20 {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                text.extend_from_slice(words[(state % 4096) as usize].as_bytes());
+                text.extend_from_slice(words[random.below(words.len())].as_bytes());
             }
             out.write_all(&members(&[Member::file(format!("text{number}"), text)])).unwrap();
         }

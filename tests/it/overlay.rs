@@ -4,7 +4,7 @@
 //! means that tree.
 
 use crate::kit::{
-    Layer, Layout, Member, Mount, Packing, TempDir, archive, get_xattr, require_root, temp_dir,
+    Layer, Layout, Member, Mount, Packing, Random, TempDir, archive, get_xattr, require_root, temp_dir,
 };
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::collections::HashMap;
@@ -15,38 +15,18 @@ use std::path::{Path, PathBuf};
 
 const LAYERS: usize = 3;
 
-/// A generator small enough to be the same for ever: a seed in a message is a history.
-struct Random(u64);
+fn some_path(random: &mut Random, depth: usize) -> String {
+    let parts: Vec<&str> = (0..=random.below(depth)).map(|_| random.of(&["a", "b", "c"])).collect();
+    parts.join("/")
+}
 
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) as usize % end
-    }
-
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-
-    fn path(&mut self, depth: usize) -> String {
-        let parts: Vec<&str> = (0..=self.below(depth)).map(|_| self.of(&["a", "b", "c"])).collect();
-        parts.join("/")
-    }
-
-    /// A path below `root` whose parent is there, with that parent's real name; through symlinks, but not out.
-    fn place(&mut self, root: &Path) -> io::Result<PathBuf> {
-        let path = root.join(self.path(3));
-        let parent = path.parent().unwrap().canonicalize()?;
-        match parent.starts_with(root) {
-            true => Ok(parent.join(path.file_name().unwrap())),
-            false => Err(io::ErrorKind::PermissionDenied.into()),
-        }
+/// A path below `root` whose parent is there, with that parent's real name; through symlinks, but not out.
+fn some_place(random: &mut Random, root: &Path) -> io::Result<PathBuf> {
+    let path = root.join(some_path(random, 3));
+    let parent = path.parent().unwrap().canonicalize()?;
+    match parent.starts_with(root) {
+        true => Ok(parent.join(path.file_name().unwrap())),
+        false => Err(io::ErrorKind::PermissionDenied.into()),
     }
 }
 
@@ -79,7 +59,7 @@ fn entries(root: &Path) -> Vec<PathBuf> {
 
 /// Does one thing that people do in containers. Half of the things cannot be done, and the error means nothing.
 fn act(random: &mut Random, root: &Path) -> io::Result<()> {
-    let path = random.place(root)?;
+    let path = some_place(random, root)?;
     match random.below(100) {
         0..22 => fs::create_dir(&path),
         22..40 if is_symlink(&path) => Err(io::ErrorKind::AlreadyExists.into()),
@@ -92,12 +72,12 @@ fn act(random: &mut Random, root: &Path) -> io::Result<()> {
                     let target = &there[random.below(there.len())];
                     target.strip_prefix(root).unwrap().to_str().unwrap().to_owned()
                 }
-                _ => random.path(2),
+                _ => some_path(random, 2),
             };
             symlink("../".repeat(depth) + &target, &path)
         }
-        54..62 => fs::hard_link(&path, random.place(root)?),
-        62..69 => fs::rename(&path, random.place(root)?),
+        54..62 => fs::hard_link(&path, some_place(random, root)?),
+        62..69 => fs::rename(&path, some_place(random, root)?),
         69..79 => remove(&path),
         // rm link && mkdir link: what is in it is not where the link led.
         79..92 => {

@@ -1,8 +1,8 @@
 //! A registry read lazily: what is asked of it, what comes back, what is kept, and what happens when it fails.
 
 use crate::kit::{
-    Act, Blob, Layout, Mount, Platform, Proxy, Registry, bytes, gzip, ls, media, named, read_errno, run,
-    sha256, tar, temp_dir, text, wait_until,
+    Act, Blob, Layout, Mount, Platform, Proxy, Registry, bytes, gzip, ls, media, named, noise, read_errno,
+    run, sha256, tar, temp_dir, text, wait_until,
 };
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -16,11 +16,9 @@ const ARM64: Platform<'_> = Platform("linux", "arm64", "");
 /// Bytes in the one large file of each layer: more than is fetched in one piece.
 const LARGE: usize = 1 << 20;
 
-/// Bytes that do not compress, the same for the same seed.
-fn noise(seed: u8) -> Vec<u8> {
-    let mut bytes = vec![0; LARGE];
-    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
-    bytes
+/// The content of the large file of a layer.
+fn large(seed: u8) -> Vec<u8> {
+    noise(seed.into(), LARGE)
 }
 
 /// An image of one platform with a large layer.
@@ -33,7 +31,7 @@ struct Single {
 
 fn single() -> Single {
     let layout = Layout::new();
-    let layer = layout.blob(gzip(&tar(&[("etc/motd", b"welcome\n"), ("noise", &noise(1))])));
+    let layer = layout.blob(gzip(&tar(&[("etc/motd", b"welcome\n"), ("noise", &large(1))])));
     let (config, manifest, entry) = layout.image_of(AMD64, std::slice::from_ref(&layer));
     layout.index(&[named(entry, "v1")]);
     Single { layout, layer, config, manifest }
@@ -51,7 +49,7 @@ fn multi() -> Multi {
     let mut number = 0;
     let layers = [AMD64, ARM64].map(|platform| {
         number += 1;
-        let layer = layout.blob(gzip(&tar(&[("arch", platform.1.as_bytes()), ("noise", &noise(number))])));
+        let layer = layout.blob(gzip(&tar(&[("arch", platform.1.as_bytes()), ("noise", &large(number))])));
         (layout.image_of(platform, std::slice::from_ref(&layer)).2, layer)
     });
     let entries = layers.each_ref().map(|(entry, _)| entry.clone());
@@ -99,7 +97,7 @@ fn an_image_is_the_tree_it_is_in_a_layout() {
     let mount = Mount::new(proxy.image("some/app:v1"));
     assert_eq!(ls(mount.join("platforms")), ["linux-amd64"]);
     assert_eq!(text(mount.join("platforms/linux-amd64/rootfs/etc/motd")), "welcome\n");
-    assert_eq!(bytes(mount.join("platforms/linux-amd64/rootfs/noise")), noise(1));
+    assert_eq!(bytes(mount.join("platforms/linux-amd64/rootfs/noise")), large(1));
     assert_eq!(bytes(mount.join("platforms/linux-amd64/layers/0")), image.layer.bytes);
     assert_eq!(bytes(mount.join("platforms/linux-amd64/manifest.json")), image.manifest.bytes);
     let local = Mount::new(image.layout.path());
@@ -172,10 +170,10 @@ fn what_was_fetched_is_there_for_the_next_mount_and_without_a_network() {
     let options = ["--cache-dir", cache.path().to_str().unwrap(), "--timeout", "5"];
     let arm = "platforms/linux-arm64";
     let mount = Mount::with(proxy.image("app:v1"), &options);
-    assert_eq!(bytes(mount.join(arm).join("rootfs/noise")), noise(2));
+    assert_eq!(bytes(mount.join(arm).join("rootfs/noise")), large(2));
     proxy.take();
     let second = Mount::with(proxy.image("app:v1"), &options);
-    assert_eq!(bytes(second.join(arm).join("rootfs/noise")), noise(2));
+    assert_eq!(bytes(second.join(arm).join("rootfs/noise")), large(2));
     assert_eq!(bytes(second.join(arm).join("layers/0")), image.layers[1].bytes);
     let (asked, _) = proxy.take();
     assert_eq!(asked.len(), 1, "what the tag means, and nothing else: {asked:#?}");
@@ -188,7 +186,7 @@ fn what_was_fetched_is_there_for_the_next_mount_and_without_a_network() {
     assert!(start.elapsed() < Duration::from_secs(15));
     drop(mount);
     let offline = Mount::with(proxy.image(&format!("app@{}", image.index)), &options);
-    assert_eq!(bytes(offline.join(arm).join("rootfs/noise")), noise(2));
+    assert_eq!(bytes(offline.join(arm).join("rootfs/noise")), large(2));
     let store = cache.join("blobs");
     assert_eq!(fs::metadata(&store).unwrap().mode() & 0o7777, 0o700);
     settled(&store);
@@ -226,7 +224,7 @@ fn nothing_is_kept_when_nothing_is_to_be_kept() {
         &["--no-cache"],
         &[("XDG_CACHE_HOME", directory.path()), ("TMPDIR", directory.path())],
     );
-    assert_eq!(bytes(mount.join("platforms/linux-amd64/rootfs/noise")), noise(1));
+    assert_eq!(bytes(mount.join("platforms/linux-amd64/rootfs/noise")), large(1));
     assert_eq!(bytes(mount.join("platforms/linux-amd64/layers/0")), image.layer.bytes);
     assert_eq!(ls(directory.path()), [""; 0]);
     assert_eq!(asked_for(&proxy, &image.layer), 1);
@@ -313,7 +311,7 @@ fn a_registry_with_passwords() {
     let (config, none) = (directory.path(), directory.join("none"));
     let known = [("DOCKER_CONFIG", config), ("XDG_RUNTIME_DIR", &none), ("XDG_CONFIG_HOME", &none)];
     let mount = Mount::with_env(&source, &[], &known);
-    assert_eq!(bytes(mount.join("platforms/linux-amd64/rootfs/noise")), noise(1));
+    assert_eq!(bytes(mount.join("platforms/linux-amd64/rootfs/noise")), large(1));
     let unknown = [("DOCKER_CONFIG", &*none), ("XDG_RUNTIME_DIR", &none), ("XDG_CONFIG_HOME", &none)];
     assert!(refused(&source, &[], &unknown).contains("podman login"));
     let helper = directory.join("docker-credential-ours");
@@ -342,7 +340,7 @@ fn a_registry_with_a_certificate_of_its_own() {
     let said = refused(&source, &["--timeout", "5"], &[]);
     assert!(said.contains("--tls-ca"), "{said}");
     let mount = Mount::with(&source, &["--tls-ca", certificate.to_str().unwrap()]);
-    assert_eq!(bytes(mount.join("platforms/linux-amd64/rootfs/noise")), noise(1));
+    assert_eq!(bytes(mount.join("platforms/linux-amd64/rootfs/noise")), large(1));
     let said = refused(&source, &["--tls-ca", key.to_str().unwrap()], &[]);
     assert!(said.contains("no certificate"), "{said}");
 }
@@ -377,7 +375,7 @@ fn who_is_turned_away_for_a_while_comes_back() {
     let start = Instant::now();
     let mount = Mount::new(proxy.image("some/app:v1"));
     assert!(start.elapsed() > Duration::from_secs(1), "the registry said when");
-    assert_eq!(bytes(mount.join("platforms/linux-amd64/rootfs/noise")), noise(1));
+    assert_eq!(bytes(mount.join("platforms/linux-amd64/rootfs/noise")), large(1));
     assert_eq!(asked_for(&proxy, &image.layer), 3);
 }
 

@@ -2,7 +2,7 @@
 
 use crate::kit::{
     Act, Blob, Form, Layer, Layout, Member, Mount, PLATFORM, Platform, Proxy, Registry, bytes, gzip, listed,
-    ls, named, read_errno, tar, temp_dir, text, wait_until,
+    ls, named, noise, read_errno, tar, temp_dir, text, wait_until,
 };
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -10,13 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-
-/// Bytes that do not compress, the same for the same seed.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
-    bytes
-}
 
 /// A registry with an image of so many layers, each of 512 KiB: more than is fetched in one piece.
 fn served(layers: u64) -> (Registry, Proxy, Vec<Blob>) {

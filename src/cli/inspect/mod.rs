@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use super::args::InspectArgs;
 use super::opening::{self, Opened};
 use super::{FAILED, USAGE, fail, terminal};
+use crate::image::Form;
 use crate::layer::LayerStore;
-use crate::oci::MediaType;
-use crate::survey::{ArtifactReport, Survey, Verdict};
+use crate::survey::{Survey, Verdict};
 
 /// Runs the command.
 pub(super) fn command(args: InspectArgs) -> ExitCode {
@@ -36,10 +36,8 @@ pub(super) fn command(args: InspectArgs) -> ExitCode {
 /// Says whether a document that is there is not what it should be, or cannot be read. One that is not there is no failure.
 fn is_damaged(survey: &Survey) -> bool {
     let bad = |e: &crate::image::ImageError| Verdict::of_document(e) != Verdict::Absent;
-    // What has another media type is shown for what it is, and need not be a manifest.
-    let is_manifest = |artifact: &ArtifactReport| artifact.entry.descriptor.kind() == MediaType::Manifest;
     let attestations = survey.images.iter().flat_map(|image| &image.attestations);
-    let mut manifests = survey.artifacts.iter().chain(attestations).filter(|a| is_manifest(a));
+    let mut manifests = survey.artifacts.iter().chain(attestations).filter(|a| a.form == Form::Manifest);
     if manifests.any(|a| a.manifest.as_ref().err().is_some_and(bad)) {
         return true;
     }

@@ -59,6 +59,10 @@ pub(super) struct Span {
     pub(super) to: Option<u64>,
 }
 
+impl Span {
+    const ALL: Self = Self { from: 0, to: None };
+}
+
 /// A small answer, whole.
 pub(super) struct Document {
     pub(super) bytes: Vec<u8>,
@@ -151,7 +155,7 @@ impl Client {
     }
 
     fn document_once(&self, what: &What, limit: u64, until: Until) -> Result<Document, Trouble> {
-        let response = self.get(what, 0, until)?;
+        let response = self.get(what, Span::ALL, until)?;
         let header = |name: &str| {
             response.headers().get(name).and_then(|v| v.to_str().ok()).map(|v| v.trim().to_owned())
         };
@@ -172,13 +176,8 @@ impl Client {
         Ok(Document { bytes, media_type, digest, link })
     }
 
-    /// Asks for the bytes from `from` on, once. The answer has status 200 (all bytes) or 206 (those asked for).
-    pub(super) fn get(&self, what: &What, from: u64, until: Until) -> Result<Response, Trouble> {
-        self.get_part(what, Span { from, to: None }, until)
-    }
-
     /// Asks for some bytes, once. The answer has status 200 (all bytes) or 206 (those asked for).
-    pub(super) fn get_part(&self, what: &What, span: Span, until: Until) -> Result<Response, Trouble> {
+    pub(super) fn get(&self, what: &What, span: Span, until: Until) -> Result<Response, Trouble> {
         let scheme = *self.scheme.read();
         if scheme != Scheme::Either {
             return self.get_by(scheme, what, span, until);
@@ -264,7 +263,7 @@ impl Client {
                 What::Referrers(_) => headers.push(("Accept", LIST.to_owned())),
             }
             match span {
-                Span { from: 0, to: None } => {}
+                Span::ALL => {}
                 Span { from, to: None } => headers.push(("Range", format!("bytes={from}-"))),
                 Span { from, to: Some(to) } => headers.push(("Range", format!("bytes={from}-{}", to - 1))),
             }
@@ -410,7 +409,7 @@ mod tests {
         for (plain, refused) in [(false, true), (true, false)] {
             let http = Http::new(timeout / 2, None).unwrap();
             let client = Client::new(reference.clone(), http, false, plain, timeout);
-            let asked = client.get(&What::Blob("x".to_owned()), 0, client.patience().body(1));
+            let asked = client.get(&What::Blob("x".to_owned()), Span::ALL, client.patience().body(1));
             let said = asked.map(|response| response.status()).unwrap_err();
             assert_eq!(
                 matches!(&said, Trouble::Final(Failure::Wrong(why)) if why.contains("--plain-http")),

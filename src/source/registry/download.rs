@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::client::{Client, What};
+use super::client::{Client, Span, What};
 use super::failure::{Failure, Trouble, of_connection};
 use super::http::{content_range, give_back};
 use super::patience::Patience;
@@ -161,7 +161,8 @@ impl Download {
         hasher: &mut Hasher,
         patience: &mut Patience,
     ) -> Result<(), Trouble> {
-        let response = client.get(&What::Blob(self.digest.to_string()), *have, patience.body(self.size))?;
+        let rest = Span { from: *have, to: None };
+        let response = client.get(&What::Blob(self.digest.to_string()), rest, patience.body(self.size))?;
         let partial = response.status().as_u16() == 206;
         let mut skip = if partial { 0 } else { *have };
         if partial && content_range(&response).map(|(first, _)| first) != Some(*have) {

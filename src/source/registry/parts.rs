@@ -218,7 +218,7 @@ impl Parts {
             (run.start as u64 * BLOCK + front.len() as u64, (run.end as u64 * BLOCK).min(self.size));
         let host = self.client.host();
         self.stats.requests.fetch_add(1, Relaxed);
-        let response = self.client.get_part(
+        let response = self.client.get(
             &What::Blob(self.digest.to_string()),
             Span { from: at, to: Some(end) },
             patience.body(end - at),

@@ -4,20 +4,21 @@
 //! reads it checks it, and what turns out to be wrong is taken away with [`Store::remove`].
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::SystemTime;
 
 use nix::fcntl::{Flock, FlockArg};
 use parking_lot::Mutex;
 
 use super::nameless::{self, Nameless};
 use super::unfinished::{self, Part};
-use crate::cache::unique_suffix;
+use crate::cache::ours::{self, is_ours};
+use crate::cache::room::{self, Filling, SWEEPS, Used};
 use crate::oci::Digest;
 
 /// Begins the name of an unfinished file.
@@ -26,14 +27,8 @@ const UNFINISHED: &str = ".unfinished-";
 /// Begins the name of a file that has parts of a blob.
 const PARTS: &str = ".parts-";
 
-/// After this long without a change an unfinished file is not resumed any more, and goes.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
-
 /// Most files held open. Images have up to 127 layers; beyond this, files are opened for each read.
 const MAX_HELD: usize = 400;
-
-/// How often the directory is looked over while it fills once.
-const SWEEPS: u64 = 64;
 
 /// The blobs of this machine.
 pub(super) struct Store {
@@ -46,7 +41,7 @@ pub(super) struct Store {
     /// What is not in the directory: because there is none, or none that can be used.
     nameless: Nameless,
     complained: AtomicBool,
-    added: AtomicU64,
+    added: Filling,
 }
 
 impl Store {
@@ -58,16 +53,13 @@ impl Store {
             held: Mutex::default(),
             nameless: Nameless::new(limit),
             complained: AtomicBool::new(false),
-            added: AtomicU64::new(0),
+            added: Filling::default(),
         }
     }
 
     /// Returns the blob where it is there, in `size` bytes if the size is known, and marks it used.
     pub(super) fn find(&self, digest: &Digest, size: Option<u64>) -> Option<Arc<Flock<File>>> {
-        let fits = |file: &File| {
-            let meta = file.metadata().ok();
-            meta.is_some_and(|meta| meta.is_file() && size.is_none_or(|size| meta.len() == size))
-        };
+        let fits = |file: &File| file.metadata().is_ok_and(|meta| size.is_none_or(|size| meta.len() == size));
         if let Some(held) = self.held.lock().get(digest) {
             return fits(held).then(|| held.clone());
         }
@@ -78,11 +70,7 @@ impl Store {
         if !is_ours(path.parent()?) {
             return None;
         }
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-        let file = File::options().read(true).custom_flags(flags).open(&path).ok()?;
-        if !fits(&file) {
-            return None;
-        }
+        let file = ours::open(&path).filter(fits)?;
         // Locked by somebody who is about to evict it: as good as gone.
         let file = Arc::new(Flock::lock(file, FlockArg::LockSharedNonblock).ok()?);
         let _ = file.set_modified(SystemTime::now());
@@ -121,7 +109,7 @@ impl Store {
     }
 
     fn begin_in(&self, dir: &Path, digest: &Digest, size: u64) -> io::Result<Part> {
-        self.make(dir)?;
+        ours::make_dir(dir)?;
         let part = self.unfinished(dir, digest)?;
         let coming = size.saturating_sub(part.have);
         // What is small is looked after when it is here.
@@ -144,7 +132,7 @@ impl Store {
         }
         // Somebody else fetches the same blob. Either of us may finish first.
         let mut own = common.into_os_string();
-        own.push(format!("-{}", unique_suffix()));
+        own.push(format!("-{}", ours::unique_suffix()));
         let part = unfinished::open(PathBuf::from(own))?.map(|part| Part { resumable: false, ..part });
         part.ok_or_else(|| io::Error::other("a file of ours is locked by somebody else"))
     }
@@ -185,12 +173,9 @@ impl Store {
 
     /// None where somebody is about to take the file away.
     fn parts_in(&self, dir: &Path, digest: &Digest) -> io::Result<Option<Flock<File>>> {
-        self.make(dir)?;
+        ours::make_dir(dir)?;
         let path = dir.join(format!("{PARTS}{}", file_name(digest)));
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
-        let file = options.open(path)?;
+        let file = ours::open_or_make(&path)?;
         let _ = file.set_modified(SystemTime::now());
         match Flock::lock(file, FlockArg::LockSharedNonblock) {
             Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
@@ -217,15 +202,6 @@ impl Store {
         Ok(made)
     }
 
-    fn make(&self, dir: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        if !is_ours(dir) {
-            let what = format!("{} belongs to somebody else, or others may write to it", dir.display());
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
-        }
-        Ok(())
-    }
-
     fn hold(&self, digest: &Digest, file: &Arc<Flock<File>>) {
         let mut held = self.held.lock();
         if held.len() < MAX_HELD {
@@ -239,9 +215,7 @@ impl Store {
 
     /// Makes room after `len` bytes were added: now and then, for it takes a look at every file.
     pub(super) fn make_room(&self, len: u64) {
-        let added = self.added.fetch_add(len, Relaxed);
-        let share = (self.limit / SWEEPS).max(1);
-        if added == 0 || added / share != (added + len) / share {
+        if self.added.add(len, self.limit) {
             self.evict(0);
         }
     }
@@ -251,35 +225,26 @@ impl Store {
     fn evict(&self, coming: u64) {
         let Some(dir) = &self.dir else { return };
         let Ok(entries) = fs::read_dir(dir) else { return };
-        let now = SystemTime::now();
         let mut files = Vec::new();
         for entry in entries.flatten() {
             let Ok(meta) = entry.metadata() else { continue };
-            let used = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            let at = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
             let unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
-            let old = now.duration_since(used).is_ok_and(|age| age > ABANDONED);
-            if !meta.is_file() || (unfinished && old && remove_unused(&entry.path())) {
+            if !meta.is_file() || (unfinished && room::is_abandoned(at) && remove_unused(&entry.path())) {
                 continue;
             }
             // Files of parts are mostly holes.
             let is_partly = entry.file_name().as_encoded_bytes().starts_with(PARTS.as_bytes());
             let len = if is_partly { meta.len().min(meta.blocks() * 512) } else { meta.len() };
-            files.push((used, len, entry.path()));
+            files.push(Used { at, len, path: entry.path() });
         }
-        files.sort();
-        let mut total: u64 = files.iter().map(|(_, len, _)| len).sum();
+        let total: u64 = files.iter().map(|file| file.len).sum();
         if total.saturating_add(nameless::free(dir)) < coming {
             // All of it together would not make the room.
             return;
         }
-        for (_, len, path) in files {
-            if total.saturating_add(coming) <= self.limit && nameless::free(dir) >= coming {
-                break;
-            }
-            if remove_unused(&path) {
-                total -= len;
-            }
-        }
+        let enough = |total: u64| total.saturating_add(coming) <= self.limit && nameless::free(dir) >= coming;
+        room::remove_oldest(files, enough, remove_unused);
     }
 }
 
@@ -287,16 +252,9 @@ fn file_name(digest: &Digest) -> String {
     format!("{}-{}", digest.algorithm_name(), digest.encoded())
 }
 
-/// What others can write to could be made by them.
-fn is_ours(dir: &Path) -> bool {
-    let own = nix::unistd::geteuid().as_raw();
-    fs::symlink_metadata(dir).is_ok_and(|m| m.is_dir() && m.uid() == own && m.mode() & 0o022 == 0)
-}
-
 /// Removes a file unless somebody has it open. Returns whether it is gone.
 fn remove_unused(path: &Path) -> bool {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    let Ok(file) = File::options().read(true).custom_flags(flags).open(path) else { return false };
+    let Some(file) = ours::open(path) else { return false };
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(_locked) => fs::remove_file(path).is_ok(),
         Err(_) => false,
@@ -306,8 +264,10 @@ fn remove_unused(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::FileExt as _;
+    use std::time::Duration;
 
     use super::*;
+    use crate::cache::room::ABANDONED;
     use crate::oci::Algorithm;
 
     fn put(store: &Store, content: &[u8]) -> Digest {

@@ -2,10 +2,12 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use nix::fcntl::{Flock, FlockArg};
+
+use crate::cache::ours;
 
 /// A blob under way: of `have` bytes, and without its name yet.
 pub(super) struct Part {
@@ -48,10 +50,7 @@ impl Part {
 pub(super) fn open(path: PathBuf) -> io::Result<Option<Part>> {
     // Between opening and locking, its writer may have given it its name: then there is another one, or none.
     for _ in 0..8 {
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
-        let Ok(file) = Flock::lock(options.open(&path)?, FlockArg::LockExclusiveNonblock) else {
+        let Ok(file) = Flock::lock(ours::open_or_make(&path)?, FlockArg::LockExclusiveNonblock) else {
             return Ok(None);
         };
         let meta = file.metadata()?;

@@ -9,6 +9,7 @@ mod mount;
 pub(crate) mod naive;
 mod nobody;
 mod process;
+mod random;
 mod registry;
 mod table;
 mod xattr;
@@ -19,6 +20,7 @@ pub(crate) use layout::{Blob, Layout, Platform, Sample, annotate, gzip, media, n
 pub(crate) use mount::{Mount, daemons, detach, is_mounted, keepers, mounts_on, unmount};
 pub(crate) use nobody::Nobody;
 pub(crate) use process::{Done, TempDir, require_root, require_tool, run, run_for, temp_dir, wait_until};
+pub(crate) use random::{Random, noise};
 pub(crate) use registry::{Act, Asked, Proxy, Registry};
 pub(crate) use table::{Form, Listed, listed};
 pub(crate) use xattr::{get_xattr, list_xattrs, xattr_len};

@@ -1,12 +1,16 @@
 //! Where indexes and decompressed streams live on disk: a directory of ours, bounded, safe with several ocifs at once.
 
-use std::fs::{self, DirBuilder, File};
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+pub(crate) mod ours;
+pub(crate) mod room;
+
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::SystemTime;
+
+use room::{Filling, Used};
 
 use crate::oci::Digest;
 
@@ -18,12 +22,6 @@ const MAX_SPILLS: u64 = 8 << 30;
 
 /// Largest index file read. Its parts have bounds that add up to less.
 const MAX_INDEX: u64 = 1 << 30;
-
-/// How often a shelf is looked over while it fills once.
-const SWEEPS: u64 = 64;
-
-/// After this long an unfinished file belongs to nobody: its writer was killed.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// What a file of the cache is about: its name, a single path component.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,7 +82,7 @@ pub struct Cache {
     root: PathBuf,
     complained: AtomicBool,
     /// Bytes added to each shelf by this process.
-    added: [AtomicU64; 2],
+    added: [Filling; 2],
 }
 
 impl Cache {
@@ -109,15 +107,10 @@ impl Cache {
 
     /// Opens a file of the cache, and marks it used.
     pub fn open(&self, shelf: Shelf, key: &Key) -> Option<File> {
-        if !self.is_ours(&self.root.join(shelf.name())) {
+        if !ours::is_ours(&self.root.join(shelf.name())) {
             return None;
         }
-        let path = self.path(shelf, key);
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-        let file = File::options().read(true).custom_flags(flags).open(&path).ok()?;
-        if !file.metadata().ok()?.is_file() {
-            return None;
-        }
+        let file = ours::open(&self.path(shelf, key))?;
         // The time of last use, for eviction. Readable is good enough where it cannot be set.
         let _ = file.set_modified(SystemTime::now());
         Some(file)
@@ -142,14 +135,8 @@ impl Cache {
     /// Begins a file that becomes visible with [`Cache::keep`] only.
     pub fn begin(&self, shelf: Shelf) -> io::Result<Unfinished> {
         let dir = self.root.join(shelf.name());
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        if !self.is_ours(&dir) {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "belongs to somebody else, or others may write to it",
-            ));
-        }
-        let path = dir.join(format!(".unfinished-{}", unique_suffix()));
+        ours::make_dir(&dir)?;
+        let path = dir.join(format!(".unfinished-{}", ours::unique_suffix()));
         let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Unfinished { file, path, shelf, kept: false })
     }
@@ -178,55 +165,27 @@ impl Cache {
         self.root.join(shelf.name()).join(key.as_str())
     }
 
-    /// What others can write to could be made by them, checksum and all.
-    fn is_ours(&self, dir: &Path) -> bool {
-        let own = nix::unistd::geteuid().as_raw();
-        fs::symlink_metadata(dir).is_ok_and(|m| m.is_dir() && m.uid() == own && m.mode() & 0o022 == 0)
-    }
-
-    /// Makes room after `len` bytes were added: now and then, for it takes a look at every file.
     fn make_room(&self, shelf: Shelf, len: u64) {
-        let added = self.added[shelf as usize].fetch_add(len, Relaxed);
-        let share = shelf.limit() / SWEEPS;
-        if added == 0 || added / share != (added + len) / share {
+        if self.added[shelf as usize].add(len, shelf.limit()) {
             self.evict(shelf);
         }
     }
 
-    /// Removes what was used longest ago until the shelf is within its limit.
+    /// Removes what was used longest ago until the shelf is within its limit. Who has it open reads on.
     fn evict(&self, shelf: Shelf) {
         let Ok(entries) = fs::read_dir(self.root.join(shelf.name())) else { return };
         let mut files = Vec::new();
-        let now = SystemTime::now();
         for entry in entries.flatten() {
             let Ok(meta) = entry.metadata() else { continue };
-            let used = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            if entry.file_name().as_encoded_bytes().starts_with(b".unfinished-") {
-                if now.duration_since(used).is_ok_and(|age| age > ABANDONED) {
-                    let _ = fs::remove_file(entry.path());
-                }
-            } else {
-                files.push((used, meta.len(), entry.path()));
+            let at = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            if !entry.file_name().as_encoded_bytes().starts_with(b".unfinished-") {
+                files.push(Used { at, len: meta.len(), path: entry.path() });
+            } else if room::is_abandoned(at) {
+                let _ = fs::remove_file(entry.path());
             }
         }
-        files.sort();
-        let mut total: u64 = files.iter().map(|(_, len, _)| len).sum();
-        for (_, len, path) in files {
-            if total <= shelf.limit() {
-                break;
-            }
-            if fs::remove_file(path).is_ok() {
-                total -= len;
-            }
-        }
+        room::remove_oldest(files, |total| total <= shelf.limit(), |path| fs::remove_file(path).is_ok());
     }
-}
-
-/// Returns what ends the name of a file being written, so that no other process writes to it: process numbers repeat, after
-/// a restart, and in containers that share a cache.
-pub(crate) fn unique_suffix() -> String {
-    let random = RandomState::new().build_hasher().finish();
-    format!("{}-{random:016x}", std::process::id())
 }
 
 /// A file that is not visible yet; it goes when it is dropped unfinished.
