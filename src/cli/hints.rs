@@ -107,7 +107,9 @@ fn nearest<'a>(wanted: &str, names: &[&'a str]) -> Option<&'a str> {
 
 /// Says whether mounting there hides something.
 pub(super) fn hides(mountpoint: &Path) -> bool {
-    std::fs::read_dir(mountpoint).is_ok_and(|mut entries| entries.next().is_some())
+    // What the kernel has kept of a dead mount can still be listed, and is taken away rather than hidden.
+    let is_alive = nix::sys::statvfs::statvfs(mountpoint).is_ok();
+    is_alive && std::fs::read_dir(mountpoint).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 #[cfg(test)]

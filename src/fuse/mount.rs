@@ -223,7 +223,15 @@ fn unmount(path: &Path, as_root: bool, lazily: bool) -> io::Result<()> {
 /// Returns the mountpoint as mountinfo will show it. A dead mount of an ocifs that was killed is taken away first.
 fn resolve(mountpoint: &Path) -> Result<PathBuf, MountError> {
     let owned = || mountpoint.to_owned();
-    match fs::canonicalize(mountpoint).and_then(|path| Ok((fs::metadata(&path)?.is_dir(), path))) {
+    let found = fs::canonicalize(mountpoint).and_then(|path| {
+        let is_directory = fs::metadata(&path)?.is_dir();
+        // The kernel may have kept what it was told of the root of a dead mount. This it asks for each time.
+        match nix::sys::statvfs::statvfs(&path) {
+            Err(e @ Errno::ENOTCONN) => Err(e.into()),
+            _ => Ok((is_directory, path)),
+        }
+    });
+    match found {
         Ok((true, path)) => Ok(path),
         Ok((false, _)) => Err(MountError::NotADirectory(owned())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Err(MountError::NoMountpoint(owned())),
