@@ -38,26 +38,27 @@ impl Group {
 pub(super) fn group(entries: &[Arc<Entry>]) -> Vec<Group> {
     let together = unnamed_are_one_image(entries);
     let mut groups: Vec<Group> = Vec::new();
-    let mut by_name: HashMap<Option<&str>, usize> = HashMap::with_capacity(entries.len());
-    let mut there: HashSet<(usize, &Digest)> = HashSet::with_capacity(entries.len());
+    // By name the group, and the first entry of it: only where a second one comes is it asked which digests are there.
+    let mut by_name: HashMap<Option<&str>, (usize, &Digest)> = HashMap::with_capacity(entries.len());
+    let mut there: HashSet<(usize, &Digest)> = HashSet::new();
     let mut alone: HashSet<&Digest> = HashSet::new();
     for entry in entries {
-        let name = image_name(&entry.descriptor.annotations);
+        let (name, digest) = (image_name(&entry.descriptor.annotations), &entry.descriptor.digest);
         let is_alone = name.is_none() && !(together && is_manifest(entry));
         // Its digest is all it could be called by, and that is taken.
-        if is_alone && !alone.insert(&entry.descriptor.digest) {
+        if is_alone && !alone.insert(digest) {
             continue;
         }
         match by_name.get(&name).filter(|_| !is_alone) {
-            Some(&n) => {
-                if there.insert((n, &entry.descriptor.digest)) {
+            Some(&(n, first)) => {
+                there.insert((n, first));
+                if there.insert((n, digest)) {
                     groups[n].entries.push(entry.clone());
                 }
             }
             None => {
                 if !is_alone {
-                    by_name.insert(name, groups.len());
-                    there.insert((groups.len(), &entry.descriptor.digest));
+                    by_name.insert(name, (groups.len(), digest));
                 }
                 let name = name.map(str::to_owned);
                 groups.push(Group { name, entries: vec![entry.clone()], same_as: None });
