@@ -29,7 +29,8 @@ pub(crate) fn open(path: &Path) -> Option<File> {
     file.metadata().ok()?.is_file().then_some(file)
 }
 
-/// Opens a file to be read and written, and makes it where there is none. What was there may be no file.
+/// Opens a file to be read and written, as downloads are, and makes it where there is none. What was there may be no file.
+#[cfg(feature = "registry")]
 pub(crate) fn open_or_make(path: &Path) -> io::Result<File> {
     options().read(true).write(true).create(true).truncate(false).open(path)
 }
