@@ -24,7 +24,7 @@ deb=$(realpath "$1")
 clean=target/package-root.tar
 if [ ! -f "$clean" ]; then
     say "making a clean Debian"
-    mmdebstrap --quiet --variant=apt --include=systemd,systemd-sysv,dbus,man-db,ca-certificates bookworm "$clean.new"
+    mmdebstrap --quiet --format=tar --variant=apt --include=systemd,systemd-sysv,dbus,man-db,ca-certificates bookworm "$clean.new"
     mv "$clean.new" "$clean"
 fi
 foreign_busybox target/busybox amd64 arm64 armhf
