@@ -51,7 +51,9 @@ pub(super) fn group(entries: &[Arc<Entry>]) -> Vec<Group> {
         }
         match by_name.get(&name).filter(|_| !is_alone) {
             Some(&(n, first)) => {
-                there.insert((n, first));
+                if groups[n].entries.len() == 1 {
+                    there.insert((n, first));
+                }
                 if there.insert((n, digest)) {
                     groups[n].entries.push(entry.clone());
                 }
