@@ -96,14 +96,13 @@ fn keep(mut socket: UnixStream, mount: &Mount, abort: Option<Abort>, server: Pid
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
     std::thread::Builder::new().spawn(move || {
         for signal in signals.forever() {
-            let done = match (signal, &abort) {
+            // Nobody is left to be told what fails.
+            let _ = match (signal, &abort) {
                 (SIGUSR1, Some(abort)) => abort.end(),
                 (SIGUSR1, None) => Ok(()),
                 // It is there: the keeper ends when it does.
                 _ => kill(server, Signal::SIGTERM).map_err(io::Error::from),
             };
-            // Nobody is left to be told.
-            let _ = done;
         }
     })?;
     prctl::set_pdeathsig(Signal::SIGUSR1)?;
