@@ -18,12 +18,11 @@ use crate::oci::{
 };
 use crate::problems::{Problem, Problems};
 
-use told::Told;
-
 pub use claims::{Objection, objections};
 pub use classify::Class;
 pub use groups::Group;
 pub use referrers::{Referrer, ReferrerKind, predicate};
+pub use told::Told;
 pub use walk::{Image, MAX_DEPTH, PlatformImage};
 
 /// Marks BuildKit's attestation manifests.

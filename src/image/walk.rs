@@ -128,7 +128,8 @@ impl Walk<'_> {
             Some(stated) => stated,
             None => self.catalog.platform_of.get_or_ask(d, || {
                 let config = self.catalog.manifest(d).and_then(|manifest| self.catalog.config(d, &manifest));
-                Ok(self.catalog.lasting(config)?.map(|config| config.platform).unwrap_or_default())
+                let config = self.catalog.lasting(config)?;
+                Ok::<_, ImageError>(config.map(|config| config.platform).unwrap_or_default())
             })?,
         };
         self.image.platforms.push(PlatformImage { entry: entry.clone(), platform, attestations: Vec::new() });

@@ -7,23 +7,21 @@ mod check;
 mod checklist;
 mod hits;
 mod lint;
-mod once;
 mod progress;
 mod referrers;
 mod rootfs;
 mod verdict;
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use crate::image::{Catalog, Class, Entry, Form, ImageError, PlatformImage, objections};
+use crate::image::{Catalog, Class, Entry, Form, ImageError, PlatformImage, Told, objections};
 use crate::layer::LayerStore;
 use crate::oci::{Descriptor, DescriptorError, Digest, ImageConfig, Manifest, MediaType, Platform};
 use crate::problems::Problem;
 use crate::side_by_side::side_by_side;
 use crate::view::{Paths, Place};
-
-use once::Once;
 
 pub use check::{Checked, Outcome, check};
 pub use checklist::{Checklist, Fault, Role, Target};
@@ -171,7 +169,7 @@ impl Survey {
         for (n, group) in catalog.groups().iter().enumerate() {
             names.entry(group.same_as.unwrap_or(n)).or_default().extend(group.name.clone());
         }
-        let (paths, manifests, contents) = (Paths::new(catalog, root), Once::default(), Once::default());
+        let (paths, manifests, contents) = (Paths::new(catalog, root), Told::default(), Told::default());
         let surveyor = Surveyor { catalog, layers, only, names, paths, manifests, contents };
         let mut survey = Self::default();
         let mut entries: HashSet<&Digest> = HashSet::new();
@@ -214,8 +212,9 @@ struct Surveyor<'a> {
     /// The names of each group that is not a further name of another.
     names: HashMap<usize, Vec<String>>,
     paths: Paths<'a>,
-    manifests: Once<Result<Arc<Manifest>, ImageError>>,
-    contents: Once<Contents>,
+    /// Held once, however often an index lists them; a failure counts for the whole survey.
+    manifests: Told<Result<Arc<Manifest>, ImageError>>,
+    contents: Told<Contents>,
 }
 
 /// What the manifest of a platform leads to.
@@ -303,8 +302,9 @@ impl Surveyor<'_> {
     fn platform(&self, path: Place, image: &PlatformImage) -> PlatformReport {
         let entry = image.entry.clone();
         let manifest = self.manifest(&entry.descriptor);
-        let Contents { config, layers } =
-            self.contents.get_or(&entry.descriptor, || self.contents(&entry.descriptor, &manifest));
+        let d = &entry.descriptor;
+        let Ok(Contents { config, layers }) =
+            self.contents.get_or_ask(d, || Ok::<_, Infallible>(self.contents(d, &manifest)));
         match (&manifest, &config) {
             (Err(e), _) => self.problem(path.manifest(), e),
             (Ok(_), Err(e)) => self.problem(path.config(), e),
@@ -331,7 +331,9 @@ impl Surveyor<'_> {
     }
 
     fn manifest(&self, d: &Descriptor) -> Result<Arc<Manifest>, ImageError> {
-        self.manifests.get_or(d, || self.catalog.manifest(d).map(Arc::new))
+        let Ok(manifest) =
+            self.manifests.get_or_ask(d, || Ok::<_, Infallible>(self.catalog.manifest(d).map(Arc::new)));
+        manifest
     }
 
     fn contents(&self, d: &Descriptor, manifest: &Result<Arc<Manifest>, ImageError>) -> Contents {
