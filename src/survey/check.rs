@@ -239,13 +239,13 @@ fn mark_missing(checklist: &Checklist, outcomes: &mut [Outcome]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::{Digest, Manifest};
+    use crate::oci::Manifest;
     use crate::problems::Problems;
     use crate::read_at::ReadAt;
-    use crate::source::{Source, SourceError};
-    use std::{io, time::SystemTime};
+    use crate::survey::tests::kit::Fake;
+    use std::io;
 
-    /// A source, and each blob of it: a disk that cannot be read from the second piece on.
+    /// A blob on a disk that cannot be read from the second piece on.
     struct Failing;
 
     const SIZE: u64 = 4 << 20;
@@ -262,24 +262,6 @@ mod tests {
         }
     }
 
-    impl Source for Failing {
-        fn index(&self) -> Result<Vec<u8>, SourceError> {
-            Ok(br#"{"manifests":[]}"#.to_vec())
-        }
-        fn oci_layout(&self) -> Result<Vec<u8>, SourceError> {
-            Err(SourceError::Absent)
-        }
-        fn open(&self, _: &Descriptor) -> Result<Box<dyn ReadAt>, SourceError> {
-            Ok(Box::new(Self))
-        }
-        fn blobs(&self) -> Result<Vec<(Digest, u64)>, SourceError> {
-            Ok(Vec::new())
-        }
-        fn modified(&self) -> SystemTime {
-            SystemTime::UNIX_EPOCH
-        }
-    }
-
     /// The bar stopped short of its end where the beginning of a blob was read, or another blob meanwhile.
     #[test]
     fn progress_comes_to_its_end_whatever_cannot_be_read() {
@@ -291,7 +273,10 @@ mod tests {
             let (role, places, diff_ids) = (Role::Other, Vec::new(), Vec::new());
             checklist.targets.push(Target { descriptor, role, places, diff_ids });
         }
-        let store = Arc::new(BlobStore::new(Box::new(Failing)));
+        let store =
+            Arc::new(BlobStore::new(Box::new(Fake(r#"{"manifests":[]}"#.to_owned(), |_: &Descriptor| {
+                Ok(Box::new(Failing) as Box<dyn ReadAt>)
+            }))));
         let catalog = Catalog::read(store.clone(), Arc::new(Problems::default())).unwrap();
         let progress = Progress::default();
         let checked = check(&catalog, &LayerStore::new(store, None), &checklist, false, &progress);

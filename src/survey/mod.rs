@@ -423,35 +423,15 @@ fn refusals(manifest: &Manifest, config: &ImageConfig) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    pub(super) mod kit;
+
     use super::*;
     use crate::blob::BlobStore;
     use crate::oci::{Algorithm, Hasher};
     use crate::problems::Problems;
     use crate::read_at::ReadAt;
-    use crate::source::{Source, SourceError};
-    use std::time::SystemTime;
-
-    /// A layout in memory: index.json, and blobs.
-    struct Held(String, HashMap<Digest, String>);
-
-    impl Source for Held {
-        fn index(&self) -> Result<Vec<u8>, SourceError> {
-            Ok(self.0.clone().into())
-        }
-        fn oci_layout(&self) -> Result<Vec<u8>, SourceError> {
-            Err(SourceError::Absent)
-        }
-        fn open(&self, d: &Descriptor) -> Result<Box<dyn ReadAt>, SourceError> {
-            let content = self.1.get(&d.digest).ok_or(SourceError::Absent)?;
-            Ok(Box::new(content.clone().into_bytes()))
-        }
-        fn blobs(&self) -> Result<Vec<(Digest, u64)>, SourceError> {
-            Ok(Vec::new())
-        }
-        fn modified(&self) -> SystemTime {
-            SystemTime::UNIX_EPOCH
-        }
-    }
+    use crate::source::SourceError;
+    use kit::Fake;
 
     /// Each platform held the manifest, the configuration and the layers as a copy of its own.
     #[test]
@@ -473,8 +453,12 @@ mod tests {
         };
         let entries: Vec<String> = (0..100).map(entry).collect();
         let nested = put("index", format!(r#"{{"manifests":[{}]}}"#, entries.join(",")));
-        let store =
-            Arc::new(BlobStore::new(Box::new(Held(format!(r#"{{"manifests":[{{{nested}}}]}}"#), blobs))));
+        let open = move |d: &Descriptor| {
+            let content = blobs.get(&d.digest).ok_or(SourceError::Absent)?;
+            Ok(Box::new(content.clone().into_bytes()) as Box<dyn ReadAt>)
+        };
+        let source = Fake(format!(r#"{{"manifests":[{{{nested}}}]}}"#), open);
+        let store = Arc::new(BlobStore::new(Box::new(source)));
         let catalog = Catalog::read(store.clone(), Arc::new(Problems::default())).unwrap();
         let survey = Survey::new(&catalog, &LayerStore::new(store, None), None, None);
         let platforms = &survey.images[0].platforms;
